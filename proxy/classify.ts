@@ -1,0 +1,71 @@
+/** A request's head and body → what it wants: both eras, and every malformed shape. Pure. */
+import { CODE, HEADER } from './contract.ts';
+import type { Intent } from './contract.ts';
+import { isRequest, parseMessages } from './jsonrpc.ts';
+
+type Malformed = Extract<Intent, { kind: 'malformed' }>;
+
+/** Visible ASCII (MCP 2025-11-25, "Session Management"); the length is ours. */
+const SESSION_ID = /^[\x21-\x7E]{1,256}$/;
+const REVISION = /^\d{4}-\d{2}-\d{2}$/;
+const FIRST_SESSIONLESS_REVISION = '2026-07-28';
+const ALLOW = 'GET, POST, DELETE, OPTIONS, HEAD';
+
+/** `header` looks a field up by its lower-case name; a repeated field arrives joined by commas. */
+export function classify(
+  method: string,
+  header: (name: string) => string | undefined,
+  body: Buffer | undefined,
+): Intent {
+  const sessionId = sessionless(header(HEADER.protocolVersion)) ? undefined : header(HEADER.session);
+  if (sessionId !== undefined && !SESSION_ID.test(sessionId)) {
+    return malformed(400, CODE.invalidRequest, 'Mcp-Session-Id must be 1 to 256 visible ASCII characters');
+  }
+  switch (method) {
+    case 'POST':
+      return classifyPost(sessionId, header('content-type'), body);
+    case 'GET':
+      return sessionId === undefined ? ANY : { kind: 'continue', id: sessionId, verb: 'listen', messages: [] };
+    case 'DELETE':
+      return sessionId === undefined ? ANY : { kind: 'continue', id: sessionId, verb: 'end', messages: [] };
+    case 'OPTIONS':
+    case 'HEAD':
+      return ANY;
+    default:
+      return { ...malformed(405, CODE.server, 'Method not allowed'), allow: ALLOW };
+  }
+}
+
+const ANY: Intent = { kind: 'any', messages: [] };
+
+/** From 2026-07-28 on there are no sessions: an `Mcp-Session-Id` beside such a version means nothing. */
+function sessionless(version: string | undefined): boolean {
+  return version !== undefined && REVISION.test(version) && version >= FIRST_SESSIONLESS_REVISION;
+}
+
+function classifyPost(
+  sessionId: string | undefined,
+  contentType: string | undefined,
+  body: Buffer | undefined,
+): Intent {
+  const essence = contentType?.split(';', 1)[0]?.trim().toLowerCase();
+  if (essence !== 'application/json') return malformed(415, CODE.server, 'Content-Type must be application/json');
+  const parsed = parseMessages(body?.toString('utf8') ?? '');
+  if (parsed.kind === 'not-json') return malformed(400, CODE.parse, 'Parse error: the body is not JSON');
+  if (parsed.kind === 'not-json-rpc') {
+    return malformed(400, CODE.invalidRequest, 'Invalid Request: the body is not a JSON-RPC message');
+  }
+  const { messages } = parsed;
+  const initialize = messages.find((message) => isRequest(message) && message.method === 'initialize');
+  if (initialize !== undefined && isRequest(initialize)) {
+    if (messages.length === 1) return { kind: 'open', initialize };
+    return malformed(400, CODE.invalidRequest, 'Invalid Request: initialize must stand alone');
+  }
+  return sessionId === undefined
+    ? { kind: 'any', messages }
+    : { kind: 'continue', id: sessionId, verb: 'post', messages };
+}
+
+function malformed(status: Malformed['status'], code: number, message: string): Malformed {
+  return { kind: 'malformed', status, code, message };
+}

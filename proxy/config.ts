@@ -1,0 +1,190 @@
+/** Makes a configuration of flags and environment, or a list of every fault in them. */
+
+import { z } from 'zod';
+import { type Given, OPTIONS, type Option, readOptions, shown } from './options.ts';
+
+/** What a proxy runs with: parsed once, at start. Times are in seconds. */
+export type Config = {
+  /** Where clients come in; port 0 picks a free one. */
+  readonly port: number;
+  readonly host: string;
+  /** Where metrics and health are; port 0 picks a free one. */
+  readonly opsPort: number;
+  readonly opsHost: string;
+  /** The MCP endpoint's path, exactly, here and at the backends. */
+  readonly path: string;
+  /** Origins, as in `http://10.0.0.7:3000`: at least one, no two with the same host and port. */
+  readonly backends: readonly string[];
+  /** The registry; undefined keeps sessions in memory. May hold a password. */
+  readonly redis: string | undefined;
+  /** Idle life of a session. */
+  readonly sessionTtl: number;
+  /** How long an exchange waits for a home; 0 refuses at once. */
+  readonly holdSeconds: number;
+  /** How long a backend may take to begin its answer; undefined is without end. */
+  readonly answerSeconds: number | undefined;
+  readonly onSessionLost: 'migrate' | 'not-found';
+  readonly replay: 'never' | 'safe' | 'always';
+  /** Host names without port, in lower case; undefined: loopback names on a loopback host, else any. */
+  readonly allowedHosts: readonly string[] | undefined;
+  /** Origins, in lower case; undefined: loopback origins on a loopback host, else one that equals the Host. */
+  readonly allowedOrigins: readonly string[] | undefined;
+  /** Bytes. */
+  readonly maxBody: number;
+  /** How long our own shutdown may take. */
+  readonly drainSeconds: number;
+  readonly logLevel: 'error' | 'warn' | 'info' | 'debug';
+};
+
+/** A configuration, or all that is wrong with it: a sentence for each fault. */
+export type Parsed =
+  | { readonly kind: 'config'; readonly config: Config }
+  | { readonly kind: 'faults'; readonly faults: readonly string[] };
+
+/** A day: beyond it a wait is a mistake, and timers end at 24 days. */
+const LONGEST_WAIT = 86_400;
+const LONGEST_LIFE = 366 * 86_400;
+/** A body is one Buffer. */
+const LARGEST_BODY = 1_073_741_824;
+
+const number = (from: number, to: number, what: string) => {
+  const error = `${what} from ${from} to ${to}`;
+  return z
+    .string(error)
+    .regex(/^\d+(\.\d+)?$/, { error, abort: true })
+    .transform(Number)
+    .pipe(z.number().min(from, error).max(to, error));
+};
+const whole = (from: number, to: number, what: string) => {
+  const error = `${what} from ${from} to ${to}`;
+  return number(from, to, what).pipe(z.int(error));
+};
+const listenHost = z.string('an IP address or host name').regex(/^[\w:.][\w:.-]*$/, 'an IP address or host name');
+const seconds = number(0, LONGEST_WAIT, 'seconds');
+
+const url = (value: string) => (URL.canParse(value) ? new URL(value) : undefined);
+
+const PATH = "a path that starts with '/', as in /mcp, without query or fragment";
+const path = z
+  .string(PATH)
+  .refine((value) => url(`http://host${value}`)?.pathname === value && value.startsWith('/'), PATH);
+
+const ORIGIN = 'an http:// or https:// origin, as in http://10.0.0.7:3000';
+/** An origin and nothing more: a path, a query or credentials there would be silently lost. */
+const backend = z.string(ORIGIN).transform((value, context) => {
+  const parsed = url(value);
+  const wrong = (message: string) => {
+    context.addIssue({ code: 'custom', message });
+    return z.NEVER;
+  };
+  if (!parsed || !/^https?:$/.test(parsed.protocol) || !/^([\w.-]+|\[[\d.:a-f]+\])$/.test(parsed.hostname))
+    return wrong(ORIGIN);
+  if (parsed.username || parsed.password) return wrong('a backend without user and password');
+  if (parsed.pathname !== '/') return wrong('a backend without a path (the path is --path, the same for all)');
+  if (value.includes('?') || value.includes('#')) return wrong('a backend without query and fragment');
+  return parsed.origin;
+});
+
+const REDIS_URL = 'a URL as in redis://user:password@host:6379/0 or rediss://…, a password percent-encoded';
+/** An `@` after the host, or a path that is no database, is a password cut in two: it would be taken for a host. */
+const redisUrl = z.string(REDIS_URL).refine((value) => {
+  const parsed = url(value);
+  if (!parsed || !/^rediss?:\/\//.test(value) || parsed.hostname === '') return false;
+  return /^(\/\d*)?$/.test(parsed.pathname) && parsed.hash === '' && !parsed.search.includes('@');
+}, REDIS_URL);
+
+const HOST_NAME = 'a host name without port, as in mcp.example.com';
+const hostName = z
+  .string(HOST_NAME)
+  .toLowerCase()
+  .refine((value) => url(`http://${value}`)?.host === value, HOST_NAME);
+
+const WEB_ORIGIN = 'an origin without path, as in https://app.example.com';
+const webOrigin = z
+  .string(WEB_ORIGIN)
+  .toLowerCase()
+  .regex(/^[a-z][a-z\d+.-]*:\/\/[^\s/?#@]+$/, { error: WEB_ORIGIN, abort: true })
+  .transform((value) => (/^https?:/.test(value) ? (url(value)?.origin ?? value) : value));
+
+const choice = <const T extends string>(...of: readonly T[]) =>
+  z.enum(of, of.join(', ').replace(/, (\w[\w-]*)$/, ' or $1'));
+
+const OFF_OR = 'off, or seconds';
+const offOrSeconds = z.union(
+  [z.literal('off').transform(() => undefined), number(0.1, LONGEST_WAIT, OFF_OR)],
+  `${OFF_OR} from 0.1 to ${LONGEST_WAIT}`,
+);
+
+/** The rule for each value; the message of each is what a fault says was expected. */
+const SCHEMA = z.object({
+  port: whole(0, 65_535, 'a port'),
+  host: listenHost,
+  opsPort: whole(0, 65_535, 'a port'),
+  opsHost: listenHost.optional(),
+  path,
+  backends: z.array(backend).min(1, 'at least one backend'),
+  redis: redisUrl.optional(),
+  sessionTtl: whole(1, LONGEST_LIFE, 'whole seconds'),
+  holdSeconds: seconds,
+  answerSeconds: offOrSeconds,
+  onSessionLost: choice('migrate', 'not-found'),
+  replay: choice('never', 'safe', 'always'),
+  allowedHosts: z.array(hostName).optional(),
+  allowedOrigins: z.array(webOrigin).optional(),
+  maxBody: whole(1, LARGEST_BODY, 'whole bytes'),
+  drainSeconds: seconds,
+  logLevel: choice('error', 'warn', 'info', 'debug'),
+});
+
+/**
+ * Parses `args` (without node and script) and `env`: flags win. All faults are reported at once, each naming the flag or
+ * variable, what was expected and what it got; a password is never in them.
+ */
+export function parseConfig(args: readonly string[], env: Readonly<Record<string, string | undefined>>): Parsed {
+  const { given, faults } = readOptions(args, env);
+  const raw = Object.fromEntries(
+    Object.entries<Option>(OPTIONS).map(([name, { many }]) => {
+      const values = given.get(name)?.values;
+      return [name, many ? values : values?.[0]];
+    }),
+  );
+  const parsed = SCHEMA.safeParse({ ...raw, backends: raw['backends'] ?? [] });
+  const all = [...faults, ...(parsed.error?.issues ?? []).map((issue) => fault(issue, given)), ...clashes(given)];
+  if (!parsed.success || all.length > 0) return { kind: 'faults', faults: all };
+  const { opsHost, redis, allowedHosts, allowedOrigins, ...rest } = parsed.data;
+  return { kind: 'config', config: { ...rest, opsHost: opsHost ?? rest.host, redis, allowedHosts, allowedOrigins } };
+}
+
+function fault(issue: z.core.$ZodIssue, given: ReadonlyMap<string, Given>): string {
+  const [name, index] = issue.path;
+  const option = Object.entries<Option>(OPTIONS).find(([key]) => key === name)?.[1];
+  const said = given.get(String(name));
+  const source = said?.source ?? `--${option?.flag} or ${option?.env}`;
+  const got = said?.values[typeof index === 'number' ? index : 0] ?? '';
+  return `${source}: expected ${issue.message}, got ${shown(got, option?.secret)}`;
+}
+
+/** Values that are right alone and wrong together. */
+function clashes(given: ReadonlyMap<string, Given>): readonly string[] {
+  const first = (name: keyof Config) => given.get(name)?.values[0] ?? '';
+  const faults: string[] = [];
+  const ids = new Set<string>();
+  for (const value of given.get('backends')?.values ?? []) {
+    const id = hostAndPort(value);
+    if (id !== undefined && ids.has(id)) {
+      faults.push(`${given.get('backends')?.source}: expected each host and port once, got ${shown(value)} again`);
+    }
+    if (id !== undefined) ids.add(id);
+  }
+  const sameHost = first('opsHost') === '' || first('opsHost') === first('host');
+  if (sameHost && Number(first('port')) !== 0 && Number(first('port')) === Number(first('opsPort'))) {
+    faults.push(`${given.get('opsPort')?.source}: expected another port than --port, got ${shown(first('opsPort'))}`);
+  }
+  return faults;
+}
+
+/** What tells two backends apart; the scheme does not. */
+function hostAndPort(value: string): string | undefined {
+  const parsed = url(value);
+  return parsed && `${parsed.hostname}:${parsed.port || (parsed.protocol === 'https:' ? '443' : '80')}`;
+}

@@ -1,0 +1,311 @@
+/** The nouns of the house as types, and the names used on the wire and in Redis. */
+
+export type JsonObject = { readonly [key: string]: unknown };
+export type JsonRpcId = string | number;
+export type JsonRpcRequest = {
+  readonly jsonrpc: '2.0';
+  readonly id: JsonRpcId;
+  readonly method: string;
+  readonly params?: JsonObject;
+};
+export type JsonRpcNotification = { readonly jsonrpc: '2.0'; readonly method: string; readonly params?: JsonObject };
+export type JsonRpcResult = { readonly jsonrpc: '2.0'; readonly id: JsonRpcId; readonly result: JsonObject };
+export type JsonRpcError = {
+  readonly jsonrpc: '2.0';
+  readonly id?: JsonRpcId | null;
+  readonly error: { readonly code: number; readonly message: string; readonly data?: unknown };
+};
+export type JsonRpcResponse = JsonRpcResult | JsonRpcError;
+export type JsonRpcMessage = JsonRpcRequest | JsonRpcNotification | JsonRpcResponse;
+
+/** One running MCP server task. `id` is the task id where discovery knows it, else `host:port`. */
+export type Backend = {
+  readonly id: string;
+  /** Scheme, host and port, as in `http://10.0.0.7:3000`. */
+  readonly origin: string;
+  readonly zone?: string;
+  /** Still serves its sessions and must get no new ones. */
+  readonly draining: boolean;
+  /** Failed to answer a moment ago: avoided for new sessions while another backend can be had. */
+  readonly suspect: boolean;
+};
+
+/** What a new home must be told before it can go on with a session. */
+export type Journal = {
+  /** The raw params of the client's `initialize`. */
+  readonly initialize: JsonObject;
+  /** The client has sent `notifications/initialized`. */
+  readonly initialized: boolean;
+  /** The level of the last `logging/setLevel` that succeeded. */
+  readonly level?: string;
+  /** The URIs of live `resources/subscribe`s, in the order they were made. */
+  readonly subscriptions: readonly string[];
+};
+
+/** One client's conversation. */
+export type Session = {
+  /** What the client holds; never changes. A bearer secret. */
+  readonly id: string;
+  /** What the home issued; equals `id` until the first migration. */
+  readonly backendSessionId: string;
+  readonly home: Pick<Backend, 'id' | 'origin'>;
+  /** How often the session has migrated. */
+  readonly epoch: number;
+  /** New with each stored change: the fence of compare-and-set. */
+  readonly revision: string;
+  /** Milliseconds since 1970. */
+  readonly createdAt: number;
+  readonly owner?: string;
+  readonly protocolVersion: string;
+  readonly capabilities: JsonObject;
+  readonly serverInfo: JsonObject;
+  readonly journal: Journal;
+  /** Tools that are read-only or idempotent by the hints in `tools/list`. */
+  readonly safeTools: readonly string[];
+  /** A live task (2025-11-25): no planned migration before this, in milliseconds since 1970. */
+  readonly busyUntil?: number;
+};
+
+/** What a request wants, as far as routing cares. */
+export type Intent =
+  | { readonly kind: 'open'; readonly initialize: JsonRpcRequest }
+  | {
+      readonly kind: 'continue';
+      readonly id: string;
+      readonly verb: 'post' | 'listen' | 'end';
+      readonly messages: readonly JsonRpcMessage[];
+    }
+  | { readonly kind: 'any'; readonly messages: readonly JsonRpcMessage[] }
+  | {
+      readonly kind: 'malformed';
+      readonly status: 400 | 405 | 415;
+      readonly code: number;
+      readonly message: string;
+      readonly allow?: string;
+    };
+
+/** How an earlier attempt of the same exchange ended at a backend. */
+export type Fate = 'unsent' | 'gone' | 'lost';
+
+/** An answer of our own. `message` is a fixed sentence: nothing inside leaks. */
+export type Refusal = {
+  readonly kind: 'refuse';
+  readonly status: 400 | 404 | 502 | 503 | 504;
+  readonly code: number;
+  readonly message: string;
+  /** Seconds. */
+  readonly retryAfter?: number;
+  /** The session is lost, and ends with this answer. */
+  readonly ends?: true;
+};
+
+export type Decision =
+  | { readonly kind: 'forward'; readonly to: Backend }
+  | { readonly kind: 'migrate'; readonly session: Session; readonly to: Backend }
+  /** Nobody can take it yet: hold it. */
+  | { readonly kind: 'wait' }
+  /** A DELETE whose home cannot be asked: the session ends here. */
+  | { readonly kind: 'end' }
+  | Refusal;
+
+/** A whole server-sent event (or a piece of one that is over the bound), with what we read in it. */
+export type SseEvent = {
+  /** The bytes, the blank line at the end included. */
+  readonly raw: Buffer;
+  /** The `id` field, if the event has one. */
+  readonly id?: string;
+  /** The JSON-RPC messages in its data; empty for comments, priming events and pieces. */
+  readonly messages: readonly JsonRpcMessage[];
+};
+
+/** Header fields as a flat list of name, value, name, value: order, case and repeats are kept. */
+export type RawHeaders = readonly string[];
+
+/**
+ * Where an answer goes: the client's response, or something in front of it. It knows what the client has been shown,
+ * so that a failed attempt can be continued honestly. Never throws; after the client has left it swallows what it gets.
+ */
+export interface Sink {
+  /** Status and end-to-end headers. Once; a second head is ignored. */
+  head(status: number, headers: RawHeaders): void;
+  /** One whole event; false means: wait for `drained()` before the next. */
+  event(event: SseEvent): boolean;
+  /** Bytes as they came; false means: wait for `drained()` before the next. */
+  chunk(bytes: Buffer): boolean;
+  /** Resolves when more can be written, or the client has left. */
+  drained(): Promise<void>;
+  /** The answer is complete. */
+  end(): void;
+  /** Breaks off, so that the client cannot take what it has for the whole. */
+  cut(): void;
+  /** `stream`: the head of an event stream, which can be continued; `body`: a part of something that cannot. */
+  readonly shown: 'nothing' | 'stream' | 'body';
+}
+
+/** One HTTP request of the client, its body read. */
+export type Exchange = {
+  readonly method: string;
+  /** Path and query as the client sent them. */
+  readonly target: string;
+  readonly headers: RawHeaders;
+  readonly body: Buffer | undefined;
+  readonly intent: Exclude<Intent, { kind: 'malformed' }>;
+  /** Aborted when the client leaves. */
+  readonly signal: AbortSignal;
+};
+
+/** How one try of an exchange at one backend ended. */
+export type Attempt =
+  /** To its last byte. */
+  | { readonly kind: 'answered'; readonly status: number }
+  /** No handler ran there: any backend may be tried. */
+  | { readonly kind: 'unsent'; readonly cause: Error; readonly blame: 'backend' | 'ours' }
+  /** The home does not know the session; nothing ran. */
+  | { readonly kind: 'gone' }
+  /** The backend may have acted. */
+  | { readonly kind: 'lost'; readonly cause: Error; readonly unanswered: readonly JsonRpcId[] }
+  /** The client left first: nobody's fault. */
+  | { readonly kind: 'abandoned' };
+
+/** The registry cannot be reached, or did not answer in time: lost infrastructure, answered with 503. */
+export class SessionsUnavailable extends Error {
+  override readonly name = 'SessionsUnavailable';
+}
+
+/** The registry: session → home. */
+export interface Sessions {
+  /** Renews the session's idle life. `fresh` passes over any cache. Throws SessionsUnavailable. */
+  find(id: string, options?: { readonly fresh?: boolean }): Promise<Session | undefined>;
+  /**
+   * Awaited before the client is shown the id. 'taken' when a session of that id is there already: two clients must
+   * never share one. Throws SessionsUnavailable.
+   */
+  create(session: Session): Promise<'created' | 'taken'>;
+  /**
+   * Compare-and-set on `from.revision`; `to.revision` must be new. Returns what is true now: `to` if it was stored,
+   * the other writer's session if not, undefined if it has ended. Throws SessionsUnavailable; it may then have been stored.
+   */
+  replace(from: Session, to: Session): Promise<Session | undefined>;
+  /** Idempotent. Throws SessionsUnavailable. */
+  end(id: string): Promise<void>;
+  /** Calls `f` when another proxy has replaced or ended the session. Returns an idempotent undo. */
+  onChange(f: (id: string) => void): () => void;
+  /** Sessions per backend id: advisory, never throws. */
+  countByBackend(): Promise<ReadonlyMap<string, number>>;
+  close(): Promise<void>;
+}
+
+/** Who is alive. */
+export interface Backends {
+  /** The backends as known now; cheap, called for each exchange. */
+  list(): readonly Backend[];
+  /** An attempt there failed before a handler ran. */
+  suspect(id: string, cause: Error): void;
+  /** Calls `f` after the list has changed. Returns an idempotent undo. */
+  onChange(f: () => void): () => void;
+  close(): Promise<void>;
+}
+
+/** One attempt at one backend. Never throws, never retries. */
+export interface Upstream {
+  send(exchange: Exchange, session: Session | undefined, to: Backend, sink: Sink): Promise<Attempt>;
+}
+
+export type Migrated =
+  /** The session has this home now: ours, or the winner's of a race. */
+  | { readonly kind: 'migrated' | 'raced'; readonly session: Session }
+  /** The session was ended meanwhile. */
+  | { readonly kind: 'ended' }
+  /** That backend cannot take it: try another. */
+  | { readonly kind: 'failed'; readonly cause: Error }
+  /** The new home wants other credentials: its answer goes to the client, the session stays as it is. */
+  | { readonly kind: 'unauthorized'; readonly status: number; readonly headers: RawHeaders; readonly body: Buffer }
+  /** The new home speaks another protocol version or lacks a capability. */
+  | { readonly kind: 'incompatible'; readonly cause: Error }
+  /** The registry cannot be reached. */
+  | { readonly kind: 'unavailable' };
+
+/** Gives a session a new home; credentials come from the exchange. Never throws. */
+export interface Migrator {
+  migrate(session: Session, to: Backend, exchange: Exchange): Promise<Migrated>;
+}
+
+/** What happened, for metrics and logs. Session ids are shortened to a hash on the way out. */
+export type RoutingEvent =
+  | {
+      readonly type: 'exchange';
+      readonly verb: 'open' | 'post' | 'listen' | 'end' | 'any' | 'malformed';
+      /** What the client saw; 499 when it left first. */
+      readonly status: number;
+      readonly outcome: 'answered' | 'refused' | 'lost' | 'abandoned';
+      readonly seconds: number;
+      readonly session?: string;
+      readonly backend?: string;
+    }
+  | {
+      readonly type: 'migration';
+      readonly reason: 'crash' | 'lost';
+      readonly outcome: Migrated['kind'];
+      readonly session: string;
+      readonly from: string;
+      readonly to: string;
+      readonly seconds: number;
+      readonly cause?: string;
+    }
+  | { readonly type: 'replay'; readonly verdict: 'again' | 'unknown' }
+  | { readonly type: 'held'; readonly seconds: number; readonly outcome: 'served' | 'refused' | 'abandoned' }
+  | { readonly type: 'stream'; readonly change: 'opened' | 'reattached' | 'closed' }
+  | { readonly type: 'session'; readonly change: 'opened' | 'ended' }
+  | { readonly type: 'session'; readonly change: 'lost'; readonly cause: 'incompatible' | 'policy' }
+  | { readonly type: 'registry'; readonly state: 'up' | 'down'; readonly cause?: string }
+  | { readonly type: 'suspect'; readonly backend: string; readonly cause: string }
+  | {
+      readonly type: 'listening';
+      readonly port: number;
+      readonly opsPort: number;
+      readonly path: string;
+      readonly backends: readonly string[];
+    }
+  | { readonly type: 'stopping'; readonly signal: string }
+  | { readonly type: 'stopped'; readonly clean: boolean }
+  /** A bug: the exchange got a 500, the process goes on. */
+  | { readonly type: 'fault'; readonly error: Error };
+
+/** The one way out for metrics and logs. Never throws. */
+export interface Telemetry {
+  record(event: RoutingEvent): void;
+}
+
+/** Header names, in lower case (MCP, Streamable HTTP; `mcp-affinity-*` are ours, between proxy and backend only). */
+export const HEADER = {
+  session: 'mcp-session-id',
+  protocolVersion: 'mcp-protocol-version',
+  lastEventId: 'last-event-id',
+  /** The client's id of the session, on every request to a backend that concerns one. */
+  affinitySession: 'mcp-affinity-session',
+  /** On the `initialize` of a migration: the id that the old home had issued. */
+  affinityPrevious: 'mcp-affinity-previous',
+  /** Every header with this prefix is ours: a client's own are dropped. */
+  affinityPrefix: 'mcp-affinity-',
+} as const;
+
+/** JSON-RPC error codes: the standard's, and those MCP servers use. */
+export const CODE = {
+  parse: -32700,
+  invalidRequest: -32600,
+  internal: -32603,
+  methodNotFound: -32601,
+  /** "The outcome is unknown", and our other refusals. */
+  server: -32000,
+  sessionNotFound: -32001,
+} as const;
+
+/** Redis names. `hash` is the SHA-256 of the session id, in hex: an id is a bearer secret. */
+export const REDIS = {
+  session: (hash: string) => `mcp-affinity:session:${hash}`,
+  /** ZSET of the backend ids that have held sessions lately. */
+  backends: 'mcp-affinity:backends',
+  /** ZSET of session hashes by the time their idle life ends: advisory. */
+  held: (backend: string) => `mcp-affinity:held:${backend}`,
+  changes: 'mcp-affinity:changes',
+} as const;

@@ -1,0 +1,87 @@
+/** Which header fields pass between client and backend, and under which name and value. Pure. */
+import { HEADER } from './contract.ts';
+import type { RawHeaders } from './contract.ts';
+
+/** Fields of one connection, not of the message (RFC 9110, section 7.6.1), and the framing that each side makes anew. */
+const HOP_BY_HOP = new Set([
+  'connection',
+  'keep-alive',
+  'proxy-connection',
+  'proxy-authenticate',
+  'proxy-authorization',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+]);
+/** Ours to say towards a backend: the length of what we send, no encoding, and no 100-continue as the body is here. */
+const REQUEST_OWN = new Set(['content-length', 'accept-encoding', 'expect']);
+
+/** The first value of a field, by its lower-case name. */
+export function headerValue(headers: RawHeaders, name: string): string | undefined {
+  for (let at = 0; at + 1 < headers.length; at += 2) {
+    if (headers[at]?.toLowerCase() === name) return headers[at + 1];
+  }
+  return undefined;
+}
+
+/** The same fields but those for which `drop` (given the lower-case name) says so. */
+export function withoutHeaders(headers: RawHeaders, drop: (name: string) => boolean): string[] {
+  const kept: string[] = [];
+  for (let at = 0; at + 1 < headers.length; at += 2) {
+    const name = headers[at];
+    const value = headers[at + 1];
+    if (name !== undefined && value !== undefined && !drop(name.toLowerCase())) kept.push(name, value);
+  }
+  return kept;
+}
+
+/** Fields that `Connection` names belong to the connection too (RFC 9110, section 7.6.1). */
+function namedByConnection(headers: RawHeaders): ReadonlySet<string> {
+  const named = new Set<string>();
+  for (let at = 0; at + 1 < headers.length; at += 2) {
+    if (headers[at]?.toLowerCase() !== 'connection') continue;
+    for (const token of (headers[at + 1] ?? '').split(',')) named.add(token.trim().toLowerCase());
+  }
+  return named;
+}
+
+/** What a session's request says on its way to the home. `undefined` values leave the field out. */
+export type RequestNames = {
+  readonly backendSessionId: string | undefined;
+  readonly clientSessionId: string | undefined;
+  readonly lastEventId: string | undefined;
+};
+
+/** A client's end-to-end fields, as a backend gets them. `Host` is the client's own. */
+export function requestHeaders(headers: RawHeaders, names: RequestNames): string[] {
+  const named = namedByConnection(headers);
+  const result = withoutHeaders(
+    headers,
+    (name) =>
+      HOP_BY_HOP.has(name) ||
+      named.has(name) ||
+      REQUEST_OWN.has(name) ||
+      name === HEADER.session ||
+      name === HEADER.lastEventId ||
+      name.startsWith(HEADER.affinityPrefix),
+  );
+  result.push('accept-encoding', 'identity');
+  if (names.backendSessionId !== undefined) result.push(HEADER.session, names.backendSessionId);
+  if (names.clientSessionId !== undefined) result.push(HEADER.affinitySession, names.clientSessionId);
+  if (names.lastEventId !== undefined) result.push(HEADER.lastEventId, names.lastEventId);
+  return result;
+}
+
+/** A backend's end-to-end fields, as the client gets them: a session goes by the id that the client holds. */
+export function responseHeaders(headers: RawHeaders, clientSessionId: string | undefined): string[] {
+  const named = namedByConnection(headers);
+  const result = withoutHeaders(
+    headers,
+    (name) => HOP_BY_HOP.has(name) || named.has(name) || name.startsWith(HEADER.affinityPrefix),
+  );
+  if (clientSessionId === undefined) return result;
+  return result.map((field, at) =>
+    at % 2 === 1 && result[at - 1]?.toLowerCase() === HEADER.session ? clientSessionId : field,
+  );
+}

@@ -1,0 +1,43 @@
+/** The second port: metrics, liveness and readiness, for operators and orchestrators only. */
+
+import express, { type Express } from 'express';
+
+/**
+ * An Express app with `GET /metrics` (the text of `metrics()`), `/healthz` (200 while the process serves) and `/readyz`
+ * (200 or 503, by `ready()`). Anything else is a JSON 404; a scrape that fails is a 500 that tells nothing.
+ */
+export function createOps(options: {
+  metrics: () => Promise<string>;
+  contentType: string;
+  /** Asked on each request: whether new exchanges should come here. */
+  ready: () => boolean;
+}): Express {
+  const app = express();
+  app.disable('x-powered-by').disable('etag');
+  app.use((_request, response, next) => {
+    response.setHeader('Cache-Control', 'no-store');
+    next();
+  });
+  app.get('/metrics', async (_request, response) => {
+    let text: string;
+    try {
+      text = await options.metrics();
+    } catch {
+      response.status(500).json({ error: 'metrics are not available' });
+      return;
+    }
+    response.setHeader('Content-Type', options.contentType);
+    response.end(text);
+  });
+  app.get('/healthz', (_request, response) => {
+    response.json({ status: 'ok' });
+  });
+  app.get('/readyz', (_request, response) => {
+    if (options.ready()) response.json({ status: 'ready' });
+    else response.status(503).json({ status: 'unavailable', reason: 'new exchanges are not taken now' });
+  });
+  app.use((_request, response) => {
+    response.status(404).json({ error: 'not found' });
+  });
+  return app;
+}

@@ -1,0 +1,227 @@
+/** The one way out: what happened becomes metrics and JSON log lines. */
+
+import { createHash } from 'node:crypto';
+import { pino } from 'pino';
+import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client';
+import type { RoutingEvent, Telemetry } from './contract.ts';
+
+type EventOf<T extends RoutingEvent['type']> = Extract<RoutingEvent, { type: T }>;
+type Level = 'error' | 'warn' | 'info' | 'debug';
+
+/** Where log lines go, each with its line feed. */
+export type LogDestination = { write(line: string): void };
+
+export type TelemetryWithMetrics = Telemetry & {
+  /** The Prometheus text of everything counted, the process's own values included. */
+  metrics(): Promise<string>;
+  readonly contentType: string;
+};
+
+/**
+ * Records into a registry of its own and writes JSON lines to `destination` (stdout, without delay). The line `listening`
+ * is always written, and first: earlier ones wait for it, or for a `fault` or `stopped` that comes instead. Session ids
+ * are shown as the first 8 hex digits of their SHA-256, and never label a metric; nor does an address or a path.
+ */
+export function createTelemetry(options: { level: Level; destination?: LogDestination }): TelemetryWithMetrics {
+  const registry = new Registry();
+  const counted = createMetrics(registry);
+  startAtZero(counted);
+  const log = createLog(options.level, options.destination ?? stdout());
+  const processMetrics = processRegistry();
+  return {
+    record(event) {
+      try {
+        count(counted, event);
+        log(event);
+      } catch {
+        // Neither a full disk nor a closed pipe may cost a client its answer.
+      }
+    },
+    metrics: async () => `${await registry.metrics()}\n${await processMetrics.metrics()}`,
+    contentType: registry.contentType,
+  };
+}
+
+/** Written without delay, so that nothing is lost at exit; who reads it may go away. */
+function stdout(): LogDestination {
+  return pino.destination({ fd: 1, sync: true }).on('error', () => {});
+}
+
+let ofProcess: Registry | undefined;
+/** One for the process, whatever number of proxies runs in it: its observers are never taken down. */
+function processRegistry(): Registry {
+  if (!ofProcess) {
+    ofProcess = new Registry();
+    collectDefaultMetrics({ register: ofProcess });
+  }
+  return ofProcess;
+}
+
+const VERBS = ['open', 'post', 'listen', 'end', 'any'] as const satisfies readonly EventOf<'exchange'>['verb'][];
+const MIGRATED = [
+  'migrated',
+  'raced',
+  'ended',
+  'failed',
+  'unauthorized',
+  'incompatible',
+  'unavailable',
+] as const satisfies readonly EventOf<'migration'>['outcome'][];
+const REASONS = ['crash', 'lost'] as const satisfies readonly EventOf<'migration'>['reason'][];
+const VERDICTS = ['again', 'unknown'] as const satisfies readonly EventOf<'replay'>['verdict'][];
+const HELD = ['served', 'refused', 'abandoned'] as const satisfies readonly EventOf<'held'>['outcome'][];
+const LOST = ['incompatible', 'policy'] as const;
+/** Ours, and those that mean something in MCP; others count as their class, so that a backend cannot make up series. */
+const STATUSES = new Set([200, 202, 400, 401, 403, 404, 405, 413, 415, 429, 499, 500, 502, 503, 504]);
+const statusLabel = (status: number) => (STATUSES.has(status) ? String(status) : `${Math.trunc(status / 100)}xx`);
+
+/** From a call that is only passed on to one that waits for a person. */
+const EXCHANGE_BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300];
+const MIGRATION_BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
+const HELD_BUCKETS = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30];
+
+type Metrics = ReturnType<typeof createMetrics>;
+
+function createMetrics(registry: Registry) {
+  const registers = [registry];
+  const counter = <L extends string = never>(name: string, help: string, labelNames: readonly L[] = []) =>
+    new Counter<L>({ name: `mcp_affinity_${name}`, help, labelNames, registers });
+  const gauge = (name: string, help: string) => new Gauge({ name: `mcp_affinity_${name}`, help, registers });
+  const histogram = <L extends string = never>(
+    name: string,
+    help: string,
+    buckets: number[],
+    labels: readonly L[] = [],
+  ) => new Histogram<L>({ name: `mcp_affinity_${name}`, help, buckets, labelNames: labels, registers });
+  const exchangeLabels = ['verb', 'outcome', 'status'] as const;
+  return {
+    exchanges: counter(
+      'exchanges_total',
+      'Exchanges, by the status the client saw (499: it left first)',
+      exchangeLabels,
+    ),
+    exchangeSeconds: histogram('exchange_seconds', 'From head to last byte', EXCHANGE_BUCKETS, ['verb']),
+    migrations: counter('migrations_total', 'Attempts to give a session a new home', ['reason', 'outcome']),
+    migrationSeconds: histogram('migration_seconds', 'How long a migration took', MIGRATION_BUCKETS),
+    replays: counter('replays_total', 'Requests of unknown fate: sent again, or answered as unknown', ['verdict']),
+    held: histogram('held_seconds', 'How long exchanges waited for a home', HELD_BUCKETS, ['outcome']),
+    streams: gauge('streams_open', 'Listening streams of clients'),
+    reattached: counter('streams_reattached_total', 'Listening streams that were given another backend stream'),
+    opened: counter('sessions_opened_total', 'Sessions opened'),
+    ended: counter('sessions_ended_total', 'Sessions ended by their client'),
+    lost: counter('sessions_lost_total', 'Sessions that no backend could go on with', ['cause']),
+    registryUp: gauge('registry_up', 'Whether the registry answers: 1 until it is seen not to'),
+    suspects: counter('backend_suspects_total', 'Times a backend failed before a handler ran there'),
+    faults: counter('faults_total', 'Bugs: exchanges that got a 500'),
+  };
+}
+
+/** A zero for each label value that is known, so that its first event shows in a rate. */
+function startAtZero(metrics: Metrics): void {
+  for (const verb of VERBS) {
+    metrics.exchanges.inc({ verb, outcome: 'answered', status: '200' }, 0);
+    metrics.exchanges.inc({ verb, outcome: 'refused', status: '503' }, 0);
+    metrics.exchanges.inc({ verb, outcome: 'lost', status: '502' }, 0);
+    metrics.exchanges.inc({ verb, outcome: 'abandoned', status: '499' }, 0);
+    metrics.exchangeSeconds.zero({ verb });
+  }
+  metrics.exchanges.inc({ verb: 'malformed', outcome: 'refused', status: '400' }, 0);
+  for (const reason of REASONS) for (const outcome of MIGRATED) metrics.migrations.inc({ reason, outcome }, 0);
+  for (const verdict of VERDICTS) metrics.replays.inc({ verdict }, 0);
+  for (const outcome of HELD) metrics.held.zero({ outcome });
+  for (const cause of LOST) metrics.lost.inc({ cause }, 0);
+  metrics.registryUp.set(1);
+}
+
+function count(metrics: Metrics, event: RoutingEvent): void {
+  switch (event.type) {
+    case 'exchange': {
+      const { verb, outcome } = event;
+      metrics.exchanges.inc({ verb, outcome, status: statusLabel(event.status) });
+      return metrics.exchangeSeconds.observe({ verb }, event.seconds);
+    }
+    case 'migration':
+      metrics.migrations.inc({ reason: event.reason, outcome: event.outcome });
+      return metrics.migrationSeconds.observe(event.seconds);
+    case 'replay':
+      return metrics.replays.inc({ verdict: event.verdict });
+    case 'held':
+      return metrics.held.observe({ outcome: event.outcome }, event.seconds);
+    case 'stream':
+      if (event.change === 'reattached') return metrics.reattached.inc();
+      return event.change === 'opened' ? metrics.streams.inc() : metrics.streams.dec();
+    case 'session':
+      if (event.change === 'lost') return metrics.lost.inc({ cause: event.cause });
+      return event.change === 'opened' ? metrics.opened.inc() : metrics.ended.inc();
+    case 'registry':
+      return metrics.registryUp.set(event.state === 'up' ? 1 : 0);
+    case 'suspect':
+      return metrics.suspects.inc();
+    case 'fault':
+      return metrics.faults.inc();
+    case 'listening':
+    case 'stopping':
+    case 'stopped':
+      return undefined;
+  }
+}
+
+function levelOf(event: RoutingEvent): Level {
+  switch (event.type) {
+    case 'exchange':
+    case 'held':
+    case 'stream':
+      return 'debug';
+    case 'migration':
+      return event.outcome === 'migrated' || event.outcome === 'raced' ? 'info' : 'warn';
+    case 'replay':
+      return event.verdict === 'unknown' ? 'warn' : 'info';
+    case 'session':
+      return event.change === 'lost' ? 'warn' : 'debug';
+    case 'registry':
+      return event.state === 'down' ? 'warn' : 'info';
+    case 'suspect':
+      return 'warn';
+    case 'stopped':
+      return event.clean ? 'info' : 'warn';
+    case 'listening':
+    case 'stopping':
+      return 'info';
+    case 'fault':
+      return 'error';
+  }
+}
+
+function createLog(level: Level, destination: LogDestination): (event: RoutingEvent) => void {
+  let waiting: string[] | undefined = [];
+  const door: LogDestination = { write: (line) => (waiting ? void waiting.push(line) : destination.write(line)) };
+  const logger = pino(
+    {
+      level,
+      base: null,
+      timestamp: pino.stdTimeFunctions.isoTime,
+      formatters: { level: (label) => ({ level: label }) },
+    },
+    door,
+  );
+  const always = logger.child({}, { level: 'info' });
+  const open = (first?: () => void) => {
+    const held = waiting ?? [];
+    waiting = undefined;
+    first?.();
+    for (const line of held) destination.write(line);
+  };
+  return (event) => {
+    if (event.type === 'listening') return open(() => always.info(fieldsOf(event), event.type));
+    if (event.type === 'fault' || event.type === 'stopped') open();
+    const eventLevel = levelOf(event);
+    if (logger.isLevelEnabled(eventLevel)) logger[eventLevel](fieldsOf(event), event.type);
+  };
+}
+
+function fieldsOf(event: RoutingEvent): object {
+  if (event.type === 'fault') return { err: event.error };
+  const { type: _, ...fields } = event;
+  if (!('session' in fields) || fields.session === undefined) return fields;
+  return { ...fields, session: createHash('sha256').update(fields.session).digest('hex').slice(0, 8) };
+}

@@ -1,0 +1,93 @@
+/** Runs a sample server in this process: from its environment to its exit code. */
+
+import { readFileSync } from 'node:fs';
+import { createServer, type Server } from 'node:http';
+import { findPackageJSON } from 'node:module';
+import { findTaskId } from '../identity.ts';
+import { memoryState, type SessionState } from '../state.ts';
+import { createDemo, type Demo, type DemoOptions } from './app.ts';
+import { parseDemoConfig, type DemoConfig } from './config.ts';
+import { connectState } from './redis.ts';
+import { fileState } from './state-files.ts';
+
+const BAD_CONFIGURATION = 2;
+/** What still runs at SIGTERM has this long, in milliseconds. */
+const GRACE = 5000;
+const IDLE_CHECK = 50;
+
+/**
+ * Serves until SIGTERM or SIGINT and resolves with the exit code: 0, 1 when the port cannot be had, 2 for a faulty
+ * environment. The first line on stdout is `{"msg":"listening","port":…,"taskId":…}`. `extend` adds tools.
+ */
+export async function serve(
+  env: Readonly<Record<string, string | undefined>>,
+  extend?: DemoOptions['extend'],
+): Promise<number> {
+  const parsed = parseDemoConfig(env);
+  if (parsed.kind === 'faults') {
+    process.stderr.write(`The sample server cannot start:\n  ${parsed.faults.join('\n  ')}\n`);
+    return BAD_CONFIGURATION;
+  }
+  const { config } = parsed;
+  const stop = Promise.race(['SIGTERM', 'SIGINT'].map((signal) => new Promise((end) => process.once(signal, end))));
+  const task = { id: await findTaskId(env), version: config.version ?? packageVersion() };
+  const { state, close } = openState(config);
+  const demo = createDemo({ ...config, task, state, storeName: config.store.kind, extend });
+  const server = createServer(demo.app);
+  try {
+    const port = await listen(server, config);
+    process.stdout.write(`${JSON.stringify({ msg: 'listening', port, taskId: task.id })}\n`);
+    await stop;
+    await shutDown(server, demo);
+    return 0;
+  } catch (error) {
+    process.stderr.write(`The sample server cannot serve: ${error instanceof Error ? error.message : String(error)}\n`);
+    return 1;
+  } finally {
+    close();
+  }
+}
+
+function openState(config: DemoConfig): { state: SessionState; close: () => void } {
+  const options = { ttlSeconds: config.sessionTtlSeconds };
+  const nothing = () => {};
+  switch (config.store.kind) {
+    case 'redis':
+      return connectState(config.store.url, options);
+    case 'files':
+      return { state: fileState(config.store.directory, options), close: nothing };
+    case 'memory':
+      return { state: memoryState(options), close: nothing };
+  }
+}
+
+function listen(server: Server, { port, host }: DemoConfig): Promise<number> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(port, host, () => {
+      const address = server.address();
+      resolve(typeof address === 'object' && address ? address.port : port);
+    });
+  });
+}
+
+async function shutDown(server: Server, demo: Demo): Promise<void> {
+  const closed = new Promise((resolve) => server.close(resolve));
+  demo.hush();
+  const late = setTimeout(() => {
+    void demo.close();
+    server.closeAllConnections();
+  }, GRACE);
+  // A connection whose last answer went out after the close would otherwise be kept alive.
+  const idle = setInterval(() => server.closeIdleConnections(), IDLE_CHECK);
+  await closed;
+  clearTimeout(late);
+  clearInterval(idle);
+  await demo.close();
+}
+
+function packageVersion(): string {
+  const file = findPackageJSON(import.meta.url);
+  const manifest: unknown = file === undefined ? undefined : JSON.parse(readFileSync(file, 'utf8'));
+  return typeof manifest === 'object' && manifest && 'version' in manifest ? String(manifest.version) : 'unknown';
+}

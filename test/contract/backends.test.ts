@@ -1,0 +1,20 @@
+/** The contract of Backends, for each implementation. */
+
+import { expect, test } from 'vitest';
+import { staticBackends } from '../../proxy/backends/static.ts';
+import { backendsContract } from './backends.ts';
+
+const LIST = ['http://a:3000', 'http://b:3000'];
+
+backendsContract('static', { make: async () => staticBackends(LIST), suspectMs: 2_000 });
+backendsContract('static, with a time of its own', {
+  make: async () => staticBackends(LIST, { suspectMs: 50 }),
+  suspectMs: 50,
+});
+
+test('static: an id has a port, whatever the origin says', () => {
+  const ids = staticBackends(['http://a', 'https://b', 'http://[::1]:1'])
+    .list()
+    .map(({ id }) => id);
+  expect(ids).toEqual(['a:80', 'b:443', '[::1]:1']);
+});

@@ -1,0 +1,129 @@
+/** The rules of the house over its sources, as a function from files to faults. */
+
+import { posix } from 'node:path';
+
+export type Source = { readonly path: string; readonly text: string };
+export type Import = { readonly of: string; readonly typesOnly: boolean };
+
+const MOST_LINES = 250;
+/** The nouns are one page on purpose: types and what they promise, nothing that runs. */
+const LONGER: ReadonlyMap<string, number> = new Map([['proxy/contract.ts', 320]]);
+
+/** A file, or with a slash at its end a directory, of proxy/ by its level. */
+const LEVELS: readonly (readonly string[])[] = [
+  ['contract'],
+  ['classify', 'decide', 'balance', 'journal', 'replay-safety', 'rewrite', 'sse', 'headers', 'jsonrpc', 'options'],
+  ['sessions/', 'backends/', 'upstream', 'telemetry', 'config'],
+  ['migrate'],
+  ['router', 'remember', 'streams'],
+  ['app', 'sink', 'passthrough', 'ops'],
+  ['main', 'index', 'cli'],
+];
+/** The levels that each level may use, and those of which it may know the types only. */
+const USES: readonly { readonly whole: readonly number[]; readonly types: readonly number[] }[] = [
+  { whole: [], types: [] },
+  { whole: [0, 1], types: [] },
+  { whole: [0, 1], types: [] },
+  { whole: [0, 1], types: [2] },
+  { whole: [0, 1, 4], types: [2, 3] },
+  { whole: [0, 1, 4, 5], types: [2, 3] },
+  { whole: [0, 1, 2, 3, 4, 5, 6], types: [] },
+];
+/** Levels that talk to the outside through an npm package; the others use none. */
+const WITH_NPM = new Set([2, 5, 6]);
+/** What pure files may use of Node: it computes, and reaches nothing. */
+const NO_IO = new Set(['node:buffer', 'node:crypto', 'node:string_decoder', 'node:util']);
+/** Each is used in one file of proxy/, and a file uses one. The two ways out of telemetry are one. */
+const CLIENTS: readonly (readonly string[])[] = [['ioredis'], ['undici'], ['prom-client', 'pino'], ['zod']];
+
+/** What a file imports and re-exports, in order; `import('…')` counts as the whole thing. */
+export function importsOf(text: string): readonly Import[] {
+  const code = text
+    .split('\n')
+    .filter((line) => !/^\s*(\/\/|\/\*|\*)/.test(line))
+    .join('\n');
+  const found: Import[] = [];
+  for (const [, type, names = '', of = ''] of code.matchAll(
+    /^\s*(?:import|export)\s+(type\s)?([^'";=]*?)\s*from\s*['"]([^'"]+)['"]/gm,
+  )) {
+    const named =
+      /^\{(.*)\}$/s
+        .exec(names.trim())?.[1]
+        ?.split(',')
+        .filter((name) => name.trim() !== '') ?? [];
+    const typesOnly = type !== undefined || (named.length > 0 && named.every((name) => /^\s*type\s/.test(name)));
+    found.push({ of, typesOnly });
+  }
+  for (const [, of = ''] of code.matchAll(/(?:^\s*import|\bimport\()\s*['"]([^'"]+)['"]/gm)) {
+    found.push({ of, typesOnly: false });
+  }
+  return found;
+}
+
+/** All that is against the rules, a sentence each; empty when the house is in order. */
+export function faultsOf(sources: readonly Source[]): readonly string[] {
+  const faults = sources.flatMap((source) => [
+    ...shapeFaults(source),
+    ...importsOf(source.text).flatMap((found) => importFaults(source.path, found)),
+  ]);
+  return [...faults, ...clientFaults(sources)];
+}
+
+function shapeFaults({ path, text }: Source): readonly string[] {
+  const faults: string[] = [];
+  const lines = text.trimEnd().split('\n').length;
+  const most = LONGER.get(path) ?? MOST_LINES;
+  if (lines > most) faults.push(`${path}: ${lines} lines, at most ${most}`);
+  if (/(^|[/-])(utils?|helpers?|common|misc)([./-]|$)/.test(path)) faults.push(`${path}: a name that says nothing`);
+  if (path.startsWith('proxy/') && levelOf(path) === undefined) faults.push(`${path}: is at no level`);
+  const header = /^(?:#!.*\n)?\/\*\*(.*?)(?:\*\/|\n \*\n)/s.exec(text)?.[1]?.replaceAll('\n *', '').trim() ?? '';
+  if (!header.endsWith('.')) faults.push(`${path}: does not begin with a sentence of purpose`);
+  return faults;
+}
+
+function importFaults(path: string, { of, typesOnly }: Import): readonly string[] {
+  const room = path.split('/')[0];
+  const fault = [`${path}: may not import ${of}`];
+  const level = room === 'proxy' ? levelOf(path) : undefined;
+  if (!of.startsWith('.')) {
+    if (level === undefined) return [];
+    if (of.startsWith('node:')) return level <= 1 && !NO_IO.has(of) ? fault : [];
+    return WITH_NPM.has(level) ? [] : fault;
+  }
+  const to = posix.join(posix.dirname(path), of);
+  const toRoom = to.split('/')[0];
+  if (room !== 'proxy') return toRoom === room || (room === 'server' && to === 'proxy/contract.ts') ? [] : fault;
+  const toLevel = toRoom === 'proxy' ? levelOf(to) : undefined;
+  if (level === undefined || toLevel === undefined) return fault;
+  const parts = level === 2 && posix.dirname(path) !== 'proxy' && posix.dirname(path) === posix.dirname(to);
+  const { whole = [], types = [] } = USES[level] ?? {};
+  return parts || whole.includes(toLevel) || (typesOnly && types.includes(toLevel)) ? [] : fault;
+}
+
+function clientFaults(sources: readonly Source[]): readonly string[] {
+  const uses = sources
+    .filter(({ path }) => path.startsWith('proxy/'))
+    .map(({ path, text }) => {
+      const packages = new Set(importsOf(text).flatMap(({ of, typesOnly }) => (typesOnly ? [] : [of.split('/')[0]])));
+      return { path, clients: CLIENTS.filter((client) => client.some((name) => packages.has(name))) };
+    });
+  const many = uses.filter(({ clients }) => clients.length > 1);
+  const shared = CLIENTS.map((client) => ({ client, by: uses.filter(({ clients }) => clients.includes(client)) }));
+  return [
+    ...many.map(({ path, clients }) => `${path}: has more than one npm client: ${clients.flat().join(', ')}`),
+    ...shared
+      .filter(({ by }) => by.length > 1)
+      .map(
+        ({ client, by }) =>
+          `${client[0]}: is the client of more than one file: ${by.map(({ path }) => path).join(', ')}`,
+      ),
+  ];
+}
+
+function levelOf(path: string): number | undefined {
+  const name = path.slice('proxy/'.length).replace(/\.ts$/, '');
+  const level = LEVELS.findIndex((names) =>
+    names.some((known) => (known.endsWith('/') ? name.startsWith(known) : name === known)),
+  );
+  return level === -1 ? undefined : level;
+}

@@ -1,0 +1,221 @@
+/** What the configuration takes, and that it names every fault at once. */
+
+import { describe, expect, test } from 'vitest';
+import { type Config, parseConfig } from '../../proxy/config.ts';
+
+const A = ['--backend', 'http://a:3000'];
+
+function config(args: readonly string[], env: Record<string, string> = {}): Config {
+  const parsed = parseConfig(args, env);
+  if (parsed.kind === 'faults') throw new Error(parsed.faults.join('\n'));
+  return parsed.config;
+}
+
+function faults(args: readonly string[], env: Record<string, string> = {}): readonly string[] {
+  const parsed = parseConfig(args, env);
+  return parsed.kind === 'faults' ? parsed.faults : [];
+}
+
+describe('what is taken', () => {
+  test('one backend is enough', () => {
+    expect(config(A)).toEqual({
+      port: 8080,
+      host: '127.0.0.1',
+      opsPort: 9464,
+      opsHost: '127.0.0.1',
+      path: '/mcp',
+      backends: ['http://a:3000'],
+      redis: undefined,
+      sessionTtl: 86_400,
+      holdSeconds: 10,
+      answerSeconds: undefined,
+      onSessionLost: 'migrate',
+      replay: 'safe',
+      allowedHosts: undefined,
+      allowedOrigins: undefined,
+      maxBody: 4_194_304,
+      drainSeconds: 25,
+      logLevel: 'info',
+    });
+  });
+
+  test('every flag', () => {
+    const flags = `--port 0 --host 0.0.0.0 --ops-port 1 --ops-host ::1 --path /a/b --backend https://B:443 --backend http://[::1]:1
+      --redis rediss://u:p%40@r:6380/1 --session-ttl 60 --hold-seconds 0 --answer-seconds 2.5 --on-session-lost not-found
+      --replay never --allowed-host MCP.example.com --allowed-origin HTTPS://App.example.com:443 --max-body 10
+      --drain-seconds 0.5 --log-level debug`;
+    expect(config(flags.split(/\s+/))).toEqual({
+      port: 0,
+      host: '0.0.0.0',
+      opsPort: 1,
+      opsHost: '::1',
+      path: '/a/b',
+      backends: ['https://b', 'http://[::1]:1'],
+      redis: 'rediss://u:p%40@r:6380/1',
+      sessionTtl: 60,
+      holdSeconds: 0,
+      answerSeconds: 2.5,
+      onSessionLost: 'not-found',
+      replay: 'never',
+      allowedHosts: ['mcp.example.com'],
+      allowedOrigins: ['https://app.example.com'],
+      maxBody: 10,
+      drainSeconds: 0.5,
+      logLevel: 'debug',
+    });
+  });
+
+  test.each<[keyof Config, string, string, unknown]>([
+    ['port', 'PORT', '1', 1],
+    ['host', 'HOST', 'localhost', 'localhost'],
+    ['opsPort', 'OPS_PORT', '0', 0],
+    ['opsHost', 'OPS_HOST', '::', '::'],
+    ['path', 'MCP_PATH', '/x', '/x'],
+    ['backends', 'BACKENDS', 'http://b:1, http://c:1,', ['http://b:1', 'http://c:1']],
+    ['redis', 'REDIS_URL', 'redis://r\n', 'redis://r'],
+    ['sessionTtl', 'SESSION_TTL_SECONDS', '5', 5],
+    ['holdSeconds', 'HOLD_SECONDS', '1.5', 1.5],
+    ['answerSeconds', 'ANSWER_SECONDS', 'off', undefined],
+    ['onSessionLost', 'ON_SESSION_LOST', 'not-found', 'not-found'],
+    ['replay', 'REPLAY', 'always', 'always'],
+    ['allowedHosts', 'ALLOWED_HOSTS', 'x,y', ['x', 'y']],
+    ['allowedOrigins', 'ALLOWED_ORIGINS', 'vscode-file://app', ['vscode-file://app']],
+    ['maxBody', 'MAX_BODY_BYTES', '1', 1],
+    ['drainSeconds', 'DRAIN_SECONDS', '1', 1],
+    ['logLevel', 'LOG_LEVEL', 'warn', 'warn'],
+  ])('%s from %s', (name, variable, value, expected) => {
+    expect(config([], { BACKENDS: 'http://a:3000', [variable]: value })[name]).toEqual(expected);
+  });
+
+  test('flags win over the environment, the last of two over the first', () => {
+    const env = { BACKENDS: 'http://b:1,http://c:1', PORT: 'nonsense', HOST: '10.0.0.1' };
+    const { backends, port, host } = config([...A, '--port', '1', '--port=2'], env);
+    expect({ backends, port, host }).toEqual({ backends: ['http://a:3000'], port: 2, host: '10.0.0.1' });
+  });
+
+  test('an empty variable says nothing', () => {
+    expect(config(A, { PORT: '', REDIS_URL: ' ', BACKENDS: ',' })).toEqual(config(A));
+  });
+
+  test('the ops host follows the host', () => {
+    expect(config([...A, '--host', '0.0.0.0']).opsHost).toBe('0.0.0.0');
+  });
+});
+
+describe('a fault says what was expected and what was given', () => {
+  test.each<[string, string, RegExp]>([
+    ['port', 'http', /^--port: expected a port from 0 to 65535, got "http"$/],
+    ['port', '65536', /got "65536"$/],
+    ['port', '80.5', /got "80.5"$/],
+    ['port', '1e3', /got "1e3"$/],
+    ['port', '', /^--port: expected .*, got nothing$/],
+    ['host', 'a b', /^--host: expected an IP address or host name, got "a b"$/],
+    ['path', 'mcp', /^--path: expected a path that starts with '\/'/],
+    ['path', '/mcp?x=1', /without query/],
+    ['path', '/a/../b', /got "\/a\/\.\.\/b"/],
+    ['backend', 'a:3000', /^--backend: expected an http:\/\/ or https:\/\/ origin, .*, got "a:3000"$/],
+    ['backend', 'http://a/mcp', /without a path \(the path is --path/],
+    ['backend', 'http://a,http://b', /origin/],
+    ['backend', 'http://a?x', /without query/],
+    ['backend', 'http://u:hunter2@a', /without user and password, got "http:\/\/\*\*\*@a"$/],
+    ['redis', 'http://r', /^--redis: expected a URL as in redis:\/\/.*, got "http:\/\/…"$/],
+    ['session-ttl', '0', /^--session-ttl: expected whole seconds from 1 to /],
+    ['hold-seconds', '-1', /^--hold-seconds: expected seconds from 0 to 86400, got "-1"$/],
+    ['answer-seconds', '0', /^--answer-seconds: expected off, or seconds from 0.1/],
+    ['on-session-lost', 'drop', /expected migrate or not-found, got "drop"$/],
+    ['replay', 'maybe', /expected never, safe or always, got "maybe"$/],
+    ['allowed-host', 'a:80', /expected a host name without port/],
+    ['allowed-origin', 'https://a/b', /expected an origin without path/],
+    ['allowed-origin', 'null', /expected an origin/],
+    ['max-body', '1.5', /expected whole bytes/],
+    ['log-level', 'trace', /expected error, warn, info or debug, got "trace"$/],
+  ])('--%s %j', (flag, value, expected) => {
+    const found = faults([...(flag === 'backend' ? [] : A), `--${flag}=${value}`]);
+    expect(found).toEqual([expect.stringMatching(expected)]);
+  });
+
+  test('of a variable, the variable is named', () => {
+    expect(faults([], { BACKENDS: 'http://a,ftp://b', PORT: 'x' })).toEqual([
+      expect.stringMatching(/^PORT: .*"x"$/),
+      expect.stringMatching(/^BACKENDS: .*"ftp:\/\/b"$/),
+    ]);
+  });
+
+  test('no backend', () => {
+    expect(faults([])).toEqual(['--backend or BACKENDS: expected at least one backend, got nothing']);
+  });
+
+  test('a backend twice, whatever it is written like', () => {
+    expect(faults(['--backend', 'http://a', '--backend', 'http://A:80'])).toEqual([
+      '--backend: expected each host and port once, got "http://A:80" again',
+    ]);
+  });
+
+  test('both ports the same, unless picked', () => {
+    expect(faults([...A, '--port', '9464'])).toEqual(['--ops-port: expected another port than --port, got "9464"']);
+    expect(faults([...A, '--port', '0', '--ops-port', '0'])).toEqual([]);
+  });
+
+  test('all at once', () => {
+    const found = faults(['--port', 'x', '--backend', 'http://a', '--backend', 'http://a', '--nonsense'], {
+      REPLAY: 'x',
+    });
+    expect(found.map((fault) => fault.split(':')[0])).toEqual(['--nonsense', '--port', 'REPLAY', '--backend']);
+  });
+});
+
+describe('flags that are not there', () => {
+  test.each([
+    ['--prot', /^--prot: unknown flag, did you mean --port\?$/],
+    ['--redis-url=redis://r', /^--redis-url: unknown flag, did you mean --redis\?$/],
+    ['--backends=http://b', /did you mean --backend\?$/],
+    ['-p', /^-p: unknown flag, see --help$/],
+    ['--constructor', /unknown flag, see --help$/],
+    ...[
+      'discovery',
+      'dns',
+      'cloud-map',
+      'chaos-migrate',
+      'bind-owner',
+      'trust-proxy',
+      'health-path',
+      'passthrough',
+    ].map((flag): [string, RegExp] => [`--${flag}`, new RegExp(`^--${flag}: unknown flag`)]),
+  ])('%s', (flag, expected) => {
+    expect(faults([...A, flag])).toEqual([expect.stringMatching(expected)]);
+  });
+
+  test('the value of an unknown flag is not a second fault, a lone argument is one', () => {
+    expect(faults([...A, '--dns', 'mcp.local'])).toHaveLength(1);
+    expect(faults([...A, 'http://b:1'])).toEqual([
+      expect.stringMatching(/^"http:\/\/b:1": expected a flag \(a backend/),
+    ]);
+  });
+});
+
+test('no fault shows a password', () => {
+  for (const value of [
+    'http://u:hunter2@r',
+    'redis://:hun/ter2@r:6379',
+    'redis://:hun#ter2@r',
+    'redis://u:1#hunter2@r',
+    'redis://u:1?hunter2@r',
+    'redis://u:1/hunter2@r',
+    'u:hunter2@r',
+    'hunter2',
+    `redis://r/0/?password=hunter2`,
+  ]) {
+    for (const found of [faults([...A, `--redis=${value}`]), faults(A, { REDIS_URL: value })]) {
+      expect(found).toHaveLength(1);
+      expect(found.join()).not.toMatch(/hunter2|ter2|hun/);
+    }
+  }
+  for (const args of [
+    ['--backend', 'redis://u:hunter2@r'],
+    [...A, 'redis://u:hunter2@r'],
+    [...A, '--redis://u:hunter2@r'],
+  ]) {
+    expect(faults(args).join()).toMatch(/\*\*\*@r/);
+    expect(faults(args).join()).not.toMatch(/hunter2/);
+  }
+});
