@@ -90,7 +90,7 @@ export type Fate = 'unsent' | 'gone' | 'lost';
 /** An answer of our own. `message` is a fixed sentence: nothing inside leaks. */
 export type Refusal = {
   readonly kind: 'refuse';
-  readonly status: 400 | 404 | 502 | 503 | 504;
+  readonly status: 400 | 404 | 500 | 502 | 503 | 504;
   readonly code: number;
   readonly message: string;
   /** Seconds. */
@@ -112,7 +112,7 @@ export type Decision =
 export type SseEvent = {
   /** The bytes, the blank line at the end included. */
   readonly raw: Buffer;
-  /** The `id` field, if the event has one. */
+  /** The cursor it leaves, as the home named it, if it leaves one. */
   readonly id?: string;
   /** The JSON-RPC messages in its data; empty for comments, priming events and pieces. */
   readonly messages: readonly JsonRpcMessage[];
@@ -211,6 +211,9 @@ export interface Upstream {
   send(exchange: Exchange, session: Session | undefined, to: Backend, sink: Sink): Promise<Attempt>;
 }
 
+/** `crash`: the home cannot be reached. `lost`: it does not know the session any more. */
+export type MigrationReason = 'crash' | 'lost';
+
 export type Migrated =
   /** The session has this home now: ours, or the winner's of a race. */
   | { readonly kind: 'migrated' | 'raced'; readonly session: Session }
@@ -227,7 +230,9 @@ export type Migrated =
 
 /** Gives a session a new home; credentials come from the exchange. Never throws. */
 export interface Migrator {
-  migrate(session: Session, to: Backend, exchange: Exchange): Promise<Migrated>;
+  migrate(session: Session, to: Backend, exchange: Exchange, reason: MigrationReason): Promise<Migrated>;
+  /** DELETEs a backend session that is nobody's home. Best effort, in the background. */
+  discard(orphan: Session, at: Backend, exchange: Exchange): void;
 }
 
 /** What happened, for metrics and logs. Session ids are shortened to a hash on the way out. */
@@ -244,7 +249,7 @@ export type RoutingEvent =
     }
   | {
       readonly type: 'migration';
-      readonly reason: 'crash' | 'lost';
+      readonly reason: MigrationReason;
       readonly outcome: Migrated['kind'];
       readonly session: string;
       readonly from: string;

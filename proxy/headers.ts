@@ -43,17 +43,24 @@ function namedByConnection(headers: RawHeaders): ReadonlySet<string> {
     if (headers[at]?.toLowerCase() !== 'connection') continue;
     for (const token of (headers[at + 1] ?? '').split(',')) named.add(token.trim().toLowerCase());
   }
+  // Fields that every request needs: naming them must not strip it of them.
+  named.delete('host');
+  named.delete('content-type');
   return named;
 }
 
-/** What a session's request says on its way to the home. `undefined` values leave the field out. */
+/** A session's two ids; `undefined` leaves the field out. */
 export type RequestNames = {
   readonly backendSessionId: string | undefined;
   readonly clientSessionId: string | undefined;
-  readonly lastEventId: string | undefined;
 };
 
-/** A client's end-to-end fields, as a backend gets them. `Host` is the client's own. */
+/** A client must not speak in our name: every exchange's fields pass through here first. */
+export function clientHeaders(headers: RawHeaders): RawHeaders {
+  return withoutHeaders(headers, (name) => name.startsWith(HEADER.affinityPrefix));
+}
+
+/** An exchange's end-to-end fields, as a backend gets them. `Host` is the client's own. */
 export function requestHeaders(headers: RawHeaders, names: RequestNames): string[] {
   const named = namedByConnection(headers);
   const result = withoutHeaders(
@@ -63,13 +70,11 @@ export function requestHeaders(headers: RawHeaders, names: RequestNames): string
       named.has(name) ||
       REQUEST_OWN.has(name) ||
       name === HEADER.session ||
-      name === HEADER.lastEventId ||
-      name.startsWith(HEADER.affinityPrefix),
+      (names.clientSessionId !== undefined && name === HEADER.affinitySession),
   );
   result.push('accept-encoding', 'identity');
   if (names.backendSessionId !== undefined) result.push(HEADER.session, names.backendSessionId);
   if (names.clientSessionId !== undefined) result.push(HEADER.affinitySession, names.clientSessionId);
-  if (names.lastEventId !== undefined) result.push(HEADER.lastEventId, names.lastEventId);
   return result;
 }
 

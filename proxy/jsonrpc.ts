@@ -1,5 +1,6 @@
 /** Text ↔ JSON-RPC messages as MCP uses them, and what can be asked of a message. Pure. */
 import type {
+  Exchange,
   JsonObject,
   JsonRpcError,
   JsonRpcId,
@@ -62,9 +63,9 @@ export function isResponse(message: JsonRpcMessage): message is JsonRpcResponse 
   return !('method' in message);
 }
 
-/** The ids that wait for an answer, in order. */
-export function requestIds(messages: readonly JsonRpcMessage[]): readonly JsonRpcId[] {
-  return messages.filter(isRequest).map((request) => request.id);
+/** The ids of an exchange's requests, `initialize` included: each waits for an answer. */
+export function idsOf({ intent }: Pick<Exchange, 'intent'>): readonly JsonRpcId[] {
+  return intent.kind === 'open' ? [intent.initialize.id] : intent.messages.filter(isRequest).map(({ id }) => id);
 }
 
 export function errorMessage(id: JsonRpcId | null, code: number, message: string): JsonRpcError {

@@ -46,9 +46,9 @@ export function cursorToHome(cursor: string, epoch: number): Renamed<string | un
   return { kind: 'renamed', to: of === epoch ? match?.[2] : undefined };
 }
 
-/** A home's event id as the client is shown it. An empty one resets the client's cursor and stays empty. */
+/** A home's event id as the client is shown it. */
 export function eventIdToClient(id: string, epoch: number): string {
-  return epoch === 0 || id === '' ? id : `e${epoch}|${id}`;
+  return epoch === 0 ? id : `e${epoch}|${id}`;
 }
 
 /** A home's message as the client is shown it; the same object where nothing changes. */

@@ -76,7 +76,7 @@ function judge(tally: Tally): readonly Finding[] {
     {
       good: unknown === 1,
       what: 'unknown',
-      finding: `${unknown} in flight at a kill and not safe to repeat: it was not run twice, and the client was told`,
+      finding: `${unknown} in flight at a kill and not safe to repeat: the client was told at once`,
     },
     {
       good: tally.sameSession,

@@ -4,7 +4,7 @@ import type { McpServer } from '@modelcontextprotocol/sdk/server/mcp.js';
 import { SubscribeRequestSchema, UnsubscribeRequestSchema } from '@modelcontextprotocol/sdk/types.js';
 import type { LiveSession, SessionMemory } from './sessions.ts';
 
-export const CLOCK_URI = 'demo://clock';
+const CLOCK_URI = 'demo://clock';
 
 /** One clock for the task. */
 export type Clock = {

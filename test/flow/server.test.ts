@@ -1,3 +1,5 @@
+/** The sample server as a process, spoken to by the real SDK client: tools, sessions, state, and how it ends. */
+
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';

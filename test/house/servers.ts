@@ -27,7 +27,7 @@ export type TestServer = {
   readonly stderr: string;
   /** SIGKILL; resolves when the process is gone. Nothing to do for one that is gone already. */
   kill(): Promise<void>;
-  /** SIGTERM; resolves with the exit code when the process is gone. */
+  /** SIGTERM, also to a paused one; resolves with the exit code when the process is gone. */
   stop(): Promise<number | null>;
   /** Starts it anew on its port, with an empty memory; kills it first if it runs. */
   restart(): Promise<void>;
@@ -164,6 +164,7 @@ function endOf(child: ChildProcess, signal: 'SIGKILL' | 'SIGTERM'): Promise<numb
       resolve(code);
     });
     child.kill(signal);
+    child.kill('SIGCONT');
   });
 }
 

@@ -1,3 +1,5 @@
+/** Who a task says it is: on ECS, elsewhere, and when the metadata endpoint fails. */
+
 import { createServer, type RequestListener } from 'node:http';
 import { hostname } from 'node:os';
 import { afterEach, describe, expect, test } from 'vitest';

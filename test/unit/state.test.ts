@@ -1,9 +1,11 @@
+/** Tool state, the same rules for every store, over a real Redis too. */
+
 import { createHash } from 'node:crypto';
 import { mkdtempSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
-import { afterEach, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { fileState } from '../../server/demo/state-files.ts';
 import { memoryState, redisState, type SessionState } from '../../server/state.ts';
 import { startRedis } from '../house/redis.ts';
@@ -59,15 +61,19 @@ function temporaryFolder(): string {
   return folder;
 }
 
+/** A client of the one Redis of this file, emptied. */
 async function connected(): Promise<Redis> {
-  const server = await startRedis();
   const redis = new Redis(server.url);
-  undo.push(
-    () => server.close(),
-    () => redis.disconnect(),
-  );
+  undo.push(() => redis.disconnect());
+  await redis.flushall();
   return redis;
 }
+
+let server: Awaited<ReturnType<typeof startRedis>>;
+beforeAll(async () => {
+  server = await startRedis();
+});
+afterAll(() => server.close());
 
 describe.each(Object.entries(stores))('state in %s', (_name, open) => {
   test('does not know a session before its first write', async () => {

@@ -1,0 +1,57 @@
+/** An exchange as the session's home of now is to get it. Pure. */
+import { HEADER } from './contract.ts';
+import type { Exchange, JsonRpcId, JsonRpcMessage, RawHeaders, Session } from './contract.ts';
+import { headerValue, withoutHeaders } from './headers.ts';
+import { isRequest } from './jsonrpc.ts';
+import { cursorToHome, toHome } from './rewrite.ts';
+
+/**
+ * - `nothing`: all it holds are answers to questions that died with an older home
+ * - `later`: it knows a later epoch than our copy of the session
+ */
+export type Addressed =
+  | { readonly kind: 'exchange'; readonly exchange: Exchange }
+  | { readonly kind: 'nothing' }
+  | { readonly kind: 'later' };
+
+export function address(exchange: Exchange, session: Session | undefined): Addressed {
+  const { intent } = exchange;
+  if (intent.kind !== 'continue' || session === undefined) return { kind: 'exchange', exchange };
+  if (intent.verb === 'listen') return addressCursor(exchange, session.epoch);
+  const renamed = toHome(intent.messages, session.epoch);
+  if (renamed.kind === 'later') return renamed;
+  if (renamed.kind === 'as-is') return { kind: 'exchange', exchange };
+  return renamed.to.length === 0
+    ? { kind: 'nothing' }
+    : { kind: 'exchange', exchange: withMessages(exchange, renamed.to) };
+}
+
+function addressCursor(exchange: Exchange, epoch: number): Addressed {
+  const cursor = headerValue(exchange.headers, HEADER.lastEventId);
+  const renamed = cursor === undefined ? { kind: 'as-is' as const } : cursorToHome(cursor, epoch);
+  if (renamed.kind === 'later') return renamed;
+  if (renamed.kind === 'as-is') return { kind: 'exchange', exchange };
+  return { kind: 'exchange', exchange: { ...exchange, headers: withCursor(exchange.headers, renamed.to) } };
+}
+
+/** A stream that goes on from `cursor`, or from now where there is none. */
+export function withCursor(headers: RawHeaders, cursor: string | undefined): RawHeaders {
+  const others = withoutHeaders(headers, (name) => name === HEADER.lastEventId);
+  return cursor === undefined ? others : [...others, HEADER.lastEventId, cursor];
+}
+
+/** The part of an exchange that was not answered: what was answered once must not be again. */
+export function unansweredPart(exchange: Exchange, unanswered: readonly JsonRpcId[]): Exchange {
+  const { intent } = exchange;
+  if (intent.kind === 'open') return exchange;
+  const rest = intent.messages.filter((message) => !isRequest(message) || unanswered.includes(message.id));
+  return rest.length === intent.messages.length ? exchange : withMessages(exchange, rest);
+}
+
+function withMessages(exchange: Exchange, messages: readonly JsonRpcMessage[]): Exchange {
+  const { intent } = exchange;
+  if (intent.kind === 'open') return exchange;
+  const [only] = messages;
+  const body = Buffer.from(JSON.stringify(messages.length === 1 ? only : messages));
+  return { ...exchange, body, intent: { ...intent, messages } };
+}

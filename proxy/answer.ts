@@ -1,0 +1,157 @@
+/** One backend's answer on its way to the sink: streams by whole events, everything else as one body where it fits. */
+import { CODE } from './contract.ts';
+import type { Attempt, Exchange, RawHeaders, Session, Sink } from './contract.ts';
+import { headerValue, responseHeaders } from './headers.ts';
+import { idsOf, isResponse, parseMessages } from './jsonrpc.ts';
+import { eventIdToClient, toClient } from './rewrite.ts';
+import { eventSplitter, formatEvent, readEvent, rewriteEvent } from './sse.ts';
+
+/** Bodies up to this are shown when they are whole, so that an answer cut in its middle can still be replaced. */
+const WHOLE_BYTES = 1024 * 1024;
+/** Events up to this are read; a larger one is passed on in pieces. */
+const EVENT_BYTES = 8 * 1024 * 1024;
+
+/** A body being read, a body being passed through, or a stream of events. */
+export interface Answer {
+  /** False: wait for the sink's `drained()`. */
+  data(chunk: Buffer): boolean;
+  /** The backend has ended its answer. */
+  end(): Attempt;
+  /** The connection broke. */
+  broken(cause: Error): Attempt;
+}
+
+/** How an answer is to be read: what it belongs to, and where it goes. */
+type Reading = { readonly exchange: Exchange; readonly session: Session | undefined; readonly sink: Sink };
+
+export function readAnswer(reading: Reading, status: number, raw: RawHeaders): Answer {
+  const { exchange, session, sink } = reading;
+  const ok = status >= 200 && status < 300;
+  const streamed = ok && headerValue(raw, 'content-type')?.toLowerCase().startsWith('text/event-stream') === true;
+  const headers = responseHeaders(raw, session?.id);
+  if (streamed && exchange.method !== 'HEAD') {
+    sink.head(status, session === undefined || session.epoch === 0 ? headers : withoutLength(headers));
+    return streamAnswer(reading, status);
+  }
+  return bodyAnswer(reading, status, headers);
+}
+
+function withoutLength(headers: RawHeaders): RawHeaders {
+  return headers.filter((_, at) => headers[at - (at % 2)]?.toLowerCase() !== 'content-length');
+}
+
+function streamAnswer({ exchange, session, sink }: Reading, status: number): Answer {
+  const epoch = session?.epoch ?? 0;
+  const pending = new Set(idsOf(exchange));
+  const listening = exchange.method === 'GET';
+  const splitter = eventSplitter(EVENT_BYTES);
+  let resumable = false;
+
+  function pass(raw: Buffer): boolean {
+    const { id, data } = readEvent(raw);
+    const cursor = id === undefined || id === '' ? {} : { id };
+    if (cursor.id !== undefined) resumable = true;
+    if (listening && epoch === 0) return sink.event({ ...cursor, raw, messages: [] });
+    const parsed = data === undefined || data === '' ? undefined : parseMessages(data);
+    const messages = parsed?.kind === 'messages' ? parsed.messages : [];
+    for (const message of messages) {
+      if (isResponse(message) && message.id !== undefined && message.id !== null) pending.delete(message.id);
+    }
+    if (epoch === 0) return sink.event({ ...cursor, raw, messages });
+    const shown = messages.map((message) => toClient(message, epoch));
+    const renamed = shown.some((message, at) => message !== messages[at]);
+    const fields = {
+      ...(cursor.id !== undefined && { id: eventIdToClient(cursor.id, epoch) }),
+      ...(renamed && { data: JSON.stringify(parsed?.kind === 'messages' && parsed.batch ? shown : shown[0]) }),
+    };
+    const unchanged = !renamed && cursor.id === undefined;
+    return sink.event({ ...cursor, raw: unchanged ? raw : rewriteEvent(raw, fields), messages: shown });
+  }
+
+  function finished(): Attempt {
+    sink.end();
+    return { kind: 'answered', status };
+  }
+
+  return {
+    data(chunk) {
+      let more = true;
+      for (const split of splitter.feed(chunk)) {
+        // What is over the bound cannot be read: it is taken for the answer.
+        if (split.kind === 'piece') pending.clear();
+        more = split.kind === 'piece' ? sink.event({ raw: split.raw, messages: [] }) : pass(split.raw);
+      }
+      return more;
+    },
+    end() {
+      // A stream that can be resumed may end before its answer (2025-11-25, "Sending Messages to the Server", polling).
+      if (pending.size === 0 || resumable) return finished();
+      return { kind: 'lost', cause: new Error('the stream ended before its answer'), unanswered: [...pending] };
+    },
+    broken(cause) {
+      if (!listening && pending.size === 0) return finished();
+      return { kind: 'lost', cause, unanswered: [...pending] };
+    },
+  };
+}
+
+function bodyAnswer(reading: Reading, status: number, headers: RawHeaders): Answer {
+  const { exchange, sink } = reading;
+  let chunks: Buffer[] = [];
+  let bytes = 0;
+  let passing = false;
+
+  return {
+    data(chunk) {
+      if (passing) return sink.chunk(chunk);
+      chunks.push(chunk);
+      bytes += chunk.length;
+      if (bytes <= WHOLE_BYTES || sink.shown !== 'nothing') return true;
+      passing = true;
+      sink.head(status, headers);
+      const held = Buffer.concat(chunks);
+      chunks = [];
+      return sink.chunk(held);
+    },
+    end() {
+      if (!passing) return wholeBody(reading, status, headers, Buffer.concat(chunks));
+      sink.end();
+      return { kind: 'answered', status };
+    },
+    broken(cause) {
+      if (passing) sink.cut();
+      return { kind: 'lost', cause, unanswered: idsOf(exchange) };
+    },
+  };
+}
+
+function wholeBody(reading: Reading, status: number, headers: RawHeaders, body: Buffer): Attempt {
+  const { exchange, session, sink } = reading;
+  const ends = exchange.intent.kind === 'continue' && exchange.intent.verb === 'end';
+  // 404 speaks of the session (MCP 2025-11-25, "Session Management"), but for a method that does not exist.
+  if (status === 404 && session !== undefined && !ends && !saysMethodNotFound(body)) return { kind: 'gone' };
+  if (sink.shown !== 'nothing') return continuedByBody(reading, status, body);
+  sink.head(status, headers);
+  if (body.length > 0) sink.chunk(body);
+  sink.end();
+  return { kind: 'answered', status };
+}
+
+function saysMethodNotFound(body: Buffer): boolean {
+  const parsed = parseMessages(body.toString('utf8'));
+  if (parsed.kind !== 'messages') return false;
+  return parsed.messages.some((message) => 'error' in message && message.error.code === CODE.methodNotFound);
+}
+
+/** The client is reading a stream already: a JSON answer goes on it as events; anything else is no answer. */
+function continuedByBody({ exchange, sink }: Reading, status: number, body: Buffer): Attempt {
+  if (exchange.method === 'GET') return { kind: 'answered', status };
+  const parsed = parseMessages(body.toString('utf8'));
+  const answers = parsed.kind === 'messages' ? parsed.messages.filter(isResponse) : [];
+  if (answers.length === 0) {
+    return { kind: 'lost', cause: new Error(`the new answer has status ${status}`), unanswered: idsOf(exchange) };
+  }
+  for (const answer of answers) sink.event({ raw: formatEvent(answer), messages: [answer] });
+  sink.end();
+  return { kind: 'answered', status };
+}

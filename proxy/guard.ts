@@ -1,0 +1,36 @@
+/** Who may knock: the Host and Origin checks against DNS rebinding (MCP 2025-11-25, "Security Warning"). Pure. */
+
+export type GuardRules = {
+  /** The address that is listened on. */
+  readonly host: string;
+  /** Host names without a port; undefined: loopback names on a loopback address, else any. */
+  readonly allowedHosts: readonly string[] | undefined;
+  /** Undefined: loopback origins on a loopback address, and the request's own host. */
+  readonly allowedOrigins: readonly string[] | undefined;
+};
+
+const LOOPBACK_NAME = /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/;
+
+/** Every request to the MCP port passes this one rule; a browser on another site's page does not. */
+export function mayEnter(
+  request: { host: string | undefined; origin: string | undefined },
+  rules: GuardRules,
+): boolean {
+  const host = hostOf(`http://${request.host ?? ''}`);
+  if (host === undefined) return false;
+  const onLoopback = LOOPBACK_NAME.test(rules.host) || rules.host === '::1';
+  const named = rules.allowedHosts?.includes(host.hostname) ?? (!onLoopback || LOOPBACK_NAME.test(host.hostname));
+  if (!named) return false;
+  if (request.origin === undefined) return true;
+  if (rules.allowedOrigins !== undefined) return rules.allowedOrigins.includes(request.origin.toLowerCase());
+  const origin = hostOf(request.origin);
+  if (origin === undefined) return false;
+  return origin.host === host.host || (onLoopback && LOOPBACK_NAME.test(origin.hostname));
+}
+
+function hostOf(url: string): { readonly hostname: string; readonly host: string } | undefined {
+  if (!URL.canParse(url)) return undefined;
+  const { hostname, port, protocol, pathname, username } = new URL(url);
+  if (!protocol.startsWith('http') || hostname === '' || pathname !== '/' || username !== '') return undefined;
+  return { hostname, host: `${hostname}:${port}` };
+}

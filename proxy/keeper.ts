@@ -1,0 +1,206 @@
+/** Which parts of an answer change the session, and the registry's word that the change is stored. */
+import { HEADER, SessionsUnavailable } from './contract.ts';
+import type {
+  Backend,
+  Exchange,
+  JsonRpcNotification,
+  JsonRpcRequest,
+  JsonRpcResponse,
+  RawHeaders,
+  Session,
+  Sessions,
+  SseEvent,
+} from './contract.ts';
+import { headerValue } from './headers.ts';
+import { isRequest, isResponse, parseMessages } from './jsonrpc.ts';
+import { fold, opened, remembered } from './journal.ts';
+
+export type KeeperRooms = {
+  readonly sessions: Sessions;
+  /** Random, never the same twice. */
+  readonly token: () => string;
+  /** Milliseconds. */
+  readonly now: () => number;
+};
+
+/**
+ * - `stored`: the client may be shown the answer; `change` says what it did
+ * - `unavailable`: the registry cannot be reached
+ * - `taken`: the backend issued an id that another session has
+ * - `superseded`: the session has migrated meanwhile, and its new home was not told
+ */
+export type Kept =
+  | { readonly kind: 'stored'; readonly change?: 'opened' | 'ended' }
+  | { readonly kind: 'unavailable' | 'taken'; readonly orphan?: Session }
+  | { readonly kind: 'superseded' };
+
+/** An answer on its way, in the order of the Sink's calls. */
+export type Part =
+  | { readonly kind: 'head'; readonly status: number; readonly headers: RawHeaders }
+  | { readonly kind: 'event'; readonly event: SseEvent }
+  | { readonly kind: 'chunk'; readonly bytes: Buffer }
+  | { readonly kind: 'end' };
+
+export type Change = { readonly answers: readonly JsonRpcResponse[]; readonly headers: RawHeaders };
+
+export interface Keeper {
+  /** Whether the first of these parts must wait: for more parts, or for a change to be stored. */
+  wants(queue: readonly Part[]): 'nothing' | 'more' | Change;
+  store(change: Change): Promise<Kept>;
+}
+
+export function createKeeper(
+  exchange: Exchange,
+  session: Session | undefined,
+  home: Backend,
+  rooms: KeeperRooms,
+): Keeper {
+  const { intent } = exchange;
+  if (intent.kind === 'open') return openingKeeper(intent.initialize, home, rooms);
+  if (session === undefined || intent.kind === 'any')
+    return { wants: () => 'nothing', store: () => Promise.resolve(STORED) };
+  return intent.verb === 'end' ? endingKeeper(session, rooms) : journalKeeper(intent.messages, session, rooms);
+}
+
+const STORED: Kept = { kind: 'stored' };
+
+function isStream(headers: RawHeaders): boolean {
+  return headerValue(headers, 'content-type')?.toLowerCase().startsWith('text/event-stream') === true;
+}
+
+/** The answers in a whole body, or undefined while its end is not there. */
+function answersInBody(queue: readonly Part[]): readonly JsonRpcResponse[] | undefined {
+  if (!queue.some(({ kind }) => kind === 'end')) return undefined;
+  const chunks = queue.flatMap((part) => (part.kind === 'chunk' ? [part.bytes] : []));
+  const parsed = parseMessages(Buffer.concat(chunks).toString('utf8'));
+  return parsed.kind === 'messages' ? parsed.messages.filter(isResponse) : [];
+}
+
+/** The answers in the events that are there, or undefined while there are none and more may come. */
+function answersInEvents(queue: readonly Part[]): readonly JsonRpcResponse[] | undefined {
+  const answers = queue.flatMap((part) => (part.kind === 'event' ? part.event.messages.filter(isResponse) : []));
+  return answers.length > 0 || queue.some(({ kind }) => kind === 'end') ? answers : undefined;
+}
+
+async function orUnavailable(write: () => Promise<Kept>, orphan?: Session): Promise<Kept> {
+  try {
+    return await write();
+  } catch (error) {
+    if (!(error instanceof SessionsUnavailable)) throw error;
+    return { kind: 'unavailable', ...(orphan !== undefined && { orphan }) };
+  }
+}
+
+/** Everything waits until the `initialize` result is there: the head alone shows the session id. */
+function openingKeeper(initialize: JsonRpcRequest, home: Backend, { sessions, token, now }: KeeperRooms): Keeper {
+  let done = false;
+  return {
+    wants(queue) {
+      const [head] = queue;
+      if (done || head?.kind !== 'head') return 'nothing';
+      if (head.status >= 300 || headerValue(head.headers, HEADER.session) === undefined) return 'nothing';
+      const answers = isStream(head.headers) ? answersInEvents(queue) : answersInBody(queue);
+      return answers === undefined ? 'more' : { answers, headers: head.headers };
+    },
+    store({ answers, headers }) {
+      done = true;
+      const id = headerValue(headers, HEADER.session);
+      const answer = answers.find((one) => 'result' in one);
+      if (id === undefined || answer === undefined || !('result' in answer)) return Promise.resolve(STORED);
+      const session = opened(initialize, answer, { id, home, revision: token(), now: now() });
+      return orUnavailable(async () => {
+        const created = await sessions.create(session);
+        return created === 'created' ? { kind: 'stored', change: 'opened' } : { kind: 'taken' };
+      }, session);
+    },
+  };
+}
+
+/** A session ends when its home says so, or does not know it any more. */
+function endingKeeper(session: Session, { sessions }: KeeperRooms): Keeper {
+  let done = false;
+  return {
+    wants(queue) {
+      const [head] = queue;
+      if (done || head?.kind !== 'head' || (head.status >= 300 && head.status !== 404)) return 'nothing';
+      return { answers: [], headers: head.headers };
+    },
+    store() {
+      done = true;
+      return orUnavailable(async () => {
+        await sessions.end(session.id);
+        return { kind: 'stored', change: 'ended' };
+      });
+    },
+  };
+}
+
+function journalKeeper(
+  messages: Extract<Exchange['intent'], { kind: 'continue' }>['messages'],
+  session: Session,
+  rooms: KeeperRooms,
+): Keeper {
+  const requests = new Map(
+    messages.flatMap((message) =>
+      isRequest(message) && remembered(message) !== undefined ? [[message.id, message]] : [],
+    ),
+  );
+  let notifications: readonly JsonRpcNotification[] = messages.flatMap((message) =>
+    'method' in message && !isRequest(message) && remembered(message) !== undefined ? [message] : [],
+  );
+  const promise = messages.some((message) => remembered(message) === 'promise');
+
+  return {
+    wants(queue) {
+      const [part] = queue;
+      if (part?.kind === 'head') {
+        if (part.status >= 300) return 'nothing';
+        if (isStream(part.headers))
+          return notifications.length > 0 ? { answers: [], headers: part.headers } : 'nothing';
+        if (requests.size === 0 && notifications.length === 0) return 'nothing';
+        const answers = answersInBody(queue);
+        return answers === undefined ? 'more' : { answers, headers: part.headers };
+      }
+      if (part?.kind !== 'event') return 'nothing';
+      const answers = part.event.messages
+        .filter(isResponse)
+        .filter(({ id }) => id !== undefined && id !== null && requests.has(id));
+      return answers.length === 0 ? 'nothing' : { answers, headers: [] };
+    },
+    store({ answers }) {
+      const changes: (readonly [JsonRpcRequest | JsonRpcNotification, JsonRpcResponse | undefined])[] = [];
+      for (const notification of notifications) changes.push([notification, undefined]);
+      notifications = [];
+      for (const answer of answers) {
+        const request = answer.id === undefined || answer.id === null ? undefined : requests.get(answer.id);
+        if (request !== undefined) changes.push([request, answer]);
+      }
+      if (answers.length > 0) for (const { id } of answers) if (id !== undefined && id !== null) requests.delete(id);
+      const apply = (from: Session): Session =>
+        changes.reduce((now, [message, answer]) => fold(now, message, answer), from);
+      return storeJournal(session, apply, promise, rooms);
+    },
+  };
+}
+
+/** Compare-and-set until it holds: another exchange of the session may be writing too. */
+async function storeJournal(
+  session: Session,
+  apply: (from: Session) => Session,
+  promise: boolean,
+  { sessions, token }: KeeperRooms,
+): Promise<Kept> {
+  const kept = await orUnavailable(async () => {
+    let from = session;
+    for (;;) {
+      const changed = apply(from);
+      if (changed === from) return STORED;
+      const to = { ...changed, revision: token() };
+      const now = await sessions.replace(from, to);
+      if (now === undefined || now.revision === to.revision) return STORED;
+      if (promise && now.epoch !== session.epoch) return { kind: 'superseded' };
+      from = now;
+    }
+  });
+  return kept.kind === 'unavailable' && !promise ? STORED : kept;
+}

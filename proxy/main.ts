@@ -1,0 +1,133 @@
+/** Builds the rooms, listens, and shuts down gracefully: the only place that constructs adapters. */
+import { randomUUID } from 'node:crypto';
+import { createServer } from 'node:http';
+import type { Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { DEADLINES, createDoor, createDoorServer } from './app.ts';
+import type { Deadlines } from './app.ts';
+import { staticBackends } from './backends/static.ts';
+import type { Config } from './config.ts';
+import type { Sessions, Telemetry } from './contract.ts';
+import { createMigrator } from './migrate.ts';
+import { createOps } from './ops.ts';
+import { createRouter } from './router.ts';
+import { cachedSessions } from './sessions/cached.ts';
+import { memorySessions } from './sessions/memory.ts';
+import { redisSessions } from './sessions/redis.ts';
+import { createStreams } from './streams.ts';
+import { createTelemetry } from './telemetry.ts';
+import { createUpstream } from './upstream.ts';
+
+export interface Running {
+  readonly port: number;
+  readonly opsPort: number;
+  /** Takes nothing new, finishes what runs, cuts what is left after `drainSeconds`. Idempotent. */
+  stop(): Promise<void>;
+}
+
+/** Resolves with the process's exit code, after SIGTERM or SIGINT; a second signal exits at once, with 1. */
+export async function run(config: Config): Promise<number> {
+  const telemetry = createTelemetry({ level: config.logLevel });
+  let running: Running;
+  try {
+    running = await start(config, telemetry);
+  } catch (error) {
+    process.stderr.write(`mcp-affinity: ${error instanceof Error ? error.message : String(error)}\n`);
+    return 1;
+  }
+  const signal = await new Promise<string>((resolve) => {
+    for (const name of ['SIGTERM', 'SIGINT'] as const) process.once(name, resolve);
+  });
+  for (const name of ['SIGTERM', 'SIGINT'] as const) process.once(name, () => process.exit(1));
+  telemetry.record({ type: 'stopping', signal });
+  await running.stop();
+  telemetry.record({ type: 'stopped', clean: true });
+  return 0;
+}
+
+/** Listens on both ports. Throws when one cannot be had. */
+export async function start(
+  config: Config,
+  telemetry: ReturnType<typeof createTelemetry>,
+  deadlines: Deadlines = DEADLINES,
+): Promise<Running> {
+  let ready = false;
+  const sessions = openSessions(config, telemetry);
+  const backends = staticBackends(config.backends);
+  const upstream = createUpstream({ answerSeconds: config.answerSeconds });
+  const shared = { sessions, backends, upstream, telemetry, now: Date.now, draw: Math.random, token: randomUUID };
+  const streams = createStreams(sessions);
+  const migrator = createMigrator(shared);
+  const router = createRouter({ ...config, ...shared, streams, migrator });
+  const door = createDoor(router, config, telemetry);
+  const server = createDoorServer(door.app, deadlines);
+  const ops = createServer(
+    createOps({
+      metrics: () => telemetry.metrics(),
+      contentType: telemetry.contentType,
+      ready: () => ready && backends.list().length > 0,
+    }),
+  );
+
+  async function closeRooms(): Promise<void> {
+    streams.close();
+    await Promise.all([upstream.close(), sessions.close(), backends.close(), closed(ops, 0)]);
+  }
+  async function stop(): Promise<void> {
+    ready = false;
+    const finished = closed(server, config.drainSeconds * 1000, () => door.cut());
+    door.close();
+    await finished;
+    await closeRooms();
+  }
+
+  let stopping: Promise<void> | undefined;
+  try {
+    const port = await listen(server, config.port, config.host, '--port');
+    const opsPort = await listen(ops, config.opsPort, config.opsHost, '--ops-port');
+    ready = true;
+    telemetry.record({ type: 'listening', port, opsPort, path: config.path, backends: config.backends });
+    return { port, opsPort, stop: () => (stopping ??= stop()) };
+  } catch (error) {
+    server.close();
+    await closeRooms();
+    throw error;
+  }
+}
+
+function openSessions(config: Config, telemetry: Telemetry): Sessions {
+  const { sessionTtl: ttlSeconds, redis: url } = config;
+  if (url === undefined) return memorySessions({ ttlSeconds });
+  const record = (event: Parameters<Telemetry['record']>[0]): void => telemetry.record(event);
+  return cachedSessions(redisSessions({ url, ttlSeconds, record }), { ttlSeconds });
+}
+
+async function listen(server: Server, port: number, host: string, flag: string): Promise<number> {
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', (cause: NodeJS.ErrnoException) => {
+      reject(new Error(`${flag} ${port} on ${host} cannot be listened on (${cause.code ?? cause.message})`, { cause }));
+    });
+    server.listen(port, host, resolve);
+  });
+  return portOf(server.address());
+}
+
+function portOf(address: AddressInfo | string | null): number {
+  return typeof address === 'object' && address !== null ? address.port : 0;
+}
+
+/** Takes no new connections; resolves when the last one is closed. After `graceMs` the rest is cut. */
+function closed(server: Server, graceMs: number, cut: () => void = () => {}): Promise<void> {
+  return new Promise((resolve) => {
+    const idle = setInterval(() => server.closeIdleConnections(), 50);
+    const deadline = setTimeout(() => {
+      cut();
+      setImmediate(() => server.closeAllConnections());
+    }, graceMs);
+    server.close(() => {
+      clearInterval(idle);
+      clearTimeout(deadline);
+      resolve();
+    });
+  });
+}

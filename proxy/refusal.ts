@@ -1,0 +1,73 @@
+/** Answers of our own: fixed sentences, in whatever state the client's answer is. */
+import { CODE } from './contract.ts';
+import type { JsonRpcId, RawHeaders, Refusal, Sink } from './contract.ts';
+import { errorMessage } from './jsonrpc.ts';
+import { formatEvent } from './sse.ts';
+
+export const REGISTRY_DOWN: Refusal = {
+  kind: 'refuse',
+  status: 503,
+  code: CODE.server,
+  message: 'Service unavailable: the session registry cannot be reached, try again',
+  retryAfter: 1,
+};
+export const NO_BACKEND: Refusal = {
+  kind: 'refuse',
+  status: 503,
+  code: CODE.server,
+  message: 'Service unavailable: no server can take the request now, try again',
+  retryAfter: 1,
+};
+export const OUTCOME_UNKNOWN: Refusal = {
+  kind: 'refuse',
+  status: 502,
+  code: CODE.server,
+  message: 'The server was lost while it worked on this request: the outcome is unknown',
+};
+export const NO_ANSWER: Refusal = {
+  kind: 'refuse',
+  status: 504,
+  code: CODE.server,
+  message: 'The server did not begin its answer in time: the outcome is unknown',
+};
+export const INTERNAL: Refusal = { kind: 'refuse', status: 500, code: CODE.internal, message: 'Internal error' };
+export const STOPPING: Refusal = {
+  kind: 'refuse',
+  status: 503,
+  code: CODE.server,
+  message: 'The proxy stopped before the answer came: the outcome is unknown',
+  retryAfter: 1,
+};
+export const ID_TAKEN: Refusal = {
+  kind: 'refuse',
+  status: 502,
+  code: CODE.server,
+  message: 'The server issued a session id that is in use',
+};
+
+/**
+ * Ends the client's answer with an error for each request in `ids`: as the whole answer when nothing was shown, as
+ * events on an open stream. A body that was begun can only be cut.
+ */
+export function refuse(
+  sink: Sink,
+  refusal: Omit<Refusal, 'kind' | 'status' | 'ends'> & { readonly status: number },
+  ids: readonly JsonRpcId[],
+  extra: RawHeaders = [],
+): void {
+  const { status, code, message, retryAfter } = refusal;
+  if (sink.shown === 'body') return sink.cut();
+  if (sink.shown === 'stream') {
+    for (const id of ids) {
+      const error = errorMessage(id, code, message);
+      sink.event({ raw: formatEvent(error), messages: [error] });
+    }
+    return sink.end();
+  }
+  const errors = (ids.length === 0 ? [null] : ids).map((id) => errorMessage(id, code, message));
+  const body = Buffer.from(JSON.stringify(errors.length === 1 ? errors[0] : errors));
+  const wait = retryAfter === undefined ? [] : ['retry-after', String(retryAfter)];
+  sink.head(status, ['content-type', 'application/json', 'content-length', String(body.length), ...wait, ...extra]);
+  sink.chunk(body);
+  return sink.end();
+}

@@ -1,0 +1,195 @@
+/** The corridor: one exchange from its head to its last byte; the only retry loop in the program. */
+import { address } from './address.ts';
+import { forward } from './forward.ts';
+import { SessionsUnavailable } from './contract.ts';
+import type { Decision, Exchange, Migrated, Refusal, Session, Sink } from './contract.ts';
+import { SESSION_NOT_FOUND, decide } from './decide.ts';
+import { responseHeaders } from './headers.ts';
+import { INTERNAL, NO_BACKEND, REGISTRY_DOWN } from './refusal.ts';
+import { beginStory, pause, refused } from './story.ts';
+import type { Ending, Rooms, Story, Turn } from './story.ts';
+
+export interface Router {
+  /** Never throws; when it resolves the client's answer has ended. */
+  handle(exchange: Exchange, sink: Sink): Promise<void>;
+}
+
+/** Turns of the loop between two waits: more than any story needs, so that it ends. */
+const MAX_TURNS = 16;
+/** How often a held exchange looks again, in milliseconds; spread by up to as much. */
+const LOOK_AGAIN_MS = 100;
+const NONE: ReadonlyMap<string, number> = new Map();
+const ABANDONED: Ending = { outcome: 'abandoned', status: 499 };
+
+export function createRouter(rooms: Rooms): Router {
+  const { sessions, backends, migrator, streams, telemetry, now } = rooms;
+
+  async function handle(exchange: Exchange, sink: Sink): Promise<void> {
+    const start = now();
+    const story = beginStory(exchange, sink);
+    const ending = await tell(story);
+    if (story.heldSince !== undefined) {
+      const outcome = ending.outcome === 'answered' || ending.outcome === 'lost' ? 'served' : ending.outcome;
+      telemetry.record({ type: 'held', seconds: (now() - story.heldSince) / 1000, outcome });
+    }
+    if (story.listening) telemetry.record({ type: 'stream', change: 'closed' });
+    const { intent } = exchange;
+    telemetry.record({
+      type: 'exchange',
+      verb: intent.kind === 'continue' ? intent.verb : intent.kind,
+      ...ending,
+      seconds: (now() - start) / 1000,
+      ...(intent.kind === 'continue' && { session: intent.id }),
+      ...(story.backend !== undefined && { backend: story.backend }),
+    });
+  }
+
+  async function tell(story: Story): Promise<Ending> {
+    try {
+      for (;;) {
+        const next = story.exchange.signal.aborted ? ABANDONED : await turn(story);
+        if (next !== 'again') return next;
+      }
+    } catch (error) {
+      telemetry.record({ type: 'fault', error: error instanceof Error ? error : new Error(String(error)) });
+      return refused(story, INTERNAL);
+    }
+  }
+
+  async function turn(story: Story): Promise<Turn> {
+    story.turns += 1;
+    if (story.turns > MAX_TURNS) return hold(story);
+    const found = await find(story);
+    if (found === 'unavailable') return story.sink.shown === 'stream' ? hold(story) : refused(story, REGISTRY_DOWN);
+    const addressed = address(story.exchange, found);
+    if (addressed.kind === 'later' && !story.reread) {
+      story.reread = true;
+      story.fresh = true;
+      return 'again';
+    }
+    if (addressed.kind === 'nothing') return accepted(story);
+    const exchange = addressed.kind === 'exchange' ? addressed.exchange : story.exchange;
+    return carryOut(await decideNow(story, found), story, exchange, found);
+  }
+
+  /** The registry's word, and only where the exchange names a session. */
+  async function find(story: Story): Promise<Session | undefined | 'unavailable'> {
+    const { intent } = story.exchange;
+    if (intent.kind !== 'continue') return undefined;
+    const { fresh } = story;
+    story.fresh = false;
+    try {
+      return await (fresh ? sessions.find(intent.id, { fresh }) : sessions.find(intent.id));
+    } catch (error) {
+      if (error instanceof SessionsUnavailable) return 'unavailable';
+      throw error;
+    }
+  }
+
+  async function decideNow(story: Story, session: Session | undefined): Promise<Decision> {
+    const { intent } = story.exchange;
+    const choosing = intent.kind === 'open' || story.tried.size > 0;
+    return decide(intent, session, {
+      backends: backends.list(),
+      tried: story.tried,
+      held: choosing ? await sessions.countByBackend() : NONE,
+      draw: rooms.draw,
+      onSessionLost: rooms.onSessionLost,
+    });
+  }
+
+  async function carryOut(
+    decision: Decision,
+    story: Story,
+    exchange: Exchange,
+    session: Session | undefined,
+  ): Promise<Turn> {
+    switch (decision.kind) {
+      case 'forward':
+        return forward(rooms, story, exchange, session, decision.to);
+      case 'wait':
+        return hold(story);
+      case 'end':
+        return ended(story);
+      case 'migrate': {
+        const reason = story.tried.get(decision.session.home.id) === 'gone' ? 'lost' : 'crash';
+        const migrated = await migrator.migrate(decision.session, decision.to, story.exchange, reason);
+        return afterMigration(story, decision.to.id, migrated);
+      }
+      case 'refuse':
+        return decision.ends === true ? lost(story, decision, 'policy') : refused(story, decision);
+    }
+  }
+
+  async function afterMigration(story: Story, to: string, migrated: Migrated): Promise<Turn> {
+    switch (migrated.kind) {
+      case 'migrated':
+      case 'raced':
+        story.tried.delete(migrated.session.home.id);
+        void streams.changed(migrated.session.id);
+        return 'again';
+      case 'ended':
+        return 'again';
+      case 'failed':
+        story.tried.set(to, 'unsent');
+        backends.suspect(to, migrated.cause);
+        return 'again';
+      case 'unauthorized':
+        if (story.sink.shown === 'nothing') {
+          story.sink.head(migrated.status, responseHeaders(migrated.headers, undefined));
+          story.sink.chunk(migrated.body);
+        }
+        story.sink.end();
+        return { outcome: 'answered', status: migrated.status };
+      case 'incompatible':
+        return lost(story, SESSION_NOT_FOUND, 'incompatible');
+      case 'unavailable':
+        return refused(story, REGISTRY_DOWN);
+    }
+  }
+
+  /** Hold, don't bounce: few clients retry a 503. */
+  async function hold(story: Story): Promise<Turn> {
+    story.heldSince ??= now();
+    const left = story.heldSince + rooms.holdSeconds * 1000 - now();
+    if (left <= 0) return refused(story, NO_BACKEND);
+    await pause(Math.min(left, LOOK_AGAIN_MS * (1 + rooms.draw())), story.exchange.signal, backends);
+    story.tried.clear();
+    story.turns = 0;
+    return 'again';
+  }
+
+  async function end(story: Story): Promise<'ended' | 'unavailable'> {
+    const { intent } = story.exchange;
+    try {
+      if (intent.kind === 'continue') await sessions.end(intent.id);
+      return 'ended';
+    } catch (error) {
+      if (error instanceof SessionsUnavailable) return 'unavailable';
+      throw error;
+    }
+  }
+
+  async function lost(story: Story, refusal: Refusal, cause: 'incompatible' | 'policy'): Promise<Ending> {
+    if ((await end(story)) === 'unavailable') return refused(story, REGISTRY_DOWN);
+    telemetry.record({ type: 'session', change: 'lost', cause });
+    return refused(story, refusal);
+  }
+
+  /** A DELETE whose home cannot be asked: the session is over all the same. */
+  async function ended(story: Story): Promise<Ending> {
+    if ((await end(story)) === 'unavailable') return refused(story, REGISTRY_DOWN);
+    telemetry.record({ type: 'session', change: 'ended' });
+    story.sink.head(200, ['content-length', '0']);
+    story.sink.end();
+    return { outcome: 'answered', status: 200 };
+  }
+
+  function accepted({ sink }: Story): Ending {
+    sink.head(202, ['content-length', '0']);
+    sink.end();
+    return { outcome: 'answered', status: 202 };
+  }
+
+  return { handle };
+}

@@ -1,0 +1,59 @@
+/** Which session a message on the channel of changes is about, and whether another proxy wrote it. */
+
+import { hash as digest, randomBytes } from 'node:crypto';
+import { newListeners } from './listeners.ts';
+
+/** Sessions whose id is kept to recognise their hash; the oldest go first. */
+const MOST_KNOWN = 1_000_000;
+
+export type Changes = {
+  /** Changes of this session will be heard from now on. Returns the SHA-256 of its id, in hex. */
+  readonly know: (id: string) => string;
+  /** They need not be heard any more. */
+  readonly forget: (id: string) => void;
+  /** What this proxy publishes when it changes the session. */
+  readonly message: (hash: string) => string;
+  /** Messages written until now count as another proxy's. */
+  readonly renewToken: () => void;
+  /** Takes a message from the channel. */
+  readonly hear: (message: string) => void;
+  /** Another proxy has changed a session that is known. Returns an idempotent undo. */
+  readonly onChange: (f: (id: string) => void) => () => void;
+};
+
+export function newChanges(): Changes {
+  const listeners = newListeners<string>();
+  /** By hash. */
+  const ids = new Map<string, string>();
+  let token = newToken();
+
+  return {
+    know(id) {
+      const hash = hashOf(id);
+      ids.delete(hash);
+      ids.set(hash, id);
+      const [oldest] = ids.size > MOST_KNOWN ? ids.keys() : [];
+      if (oldest !== undefined) ids.delete(oldest);
+      return hash;
+    },
+    forget: (id) => void ids.delete(hashOf(id)),
+    message: (hash) => `${token} ${hash}`,
+    renewToken() {
+      token = newToken();
+    },
+    hear(message) {
+      const [writer, hash = ''] = message.split(' ');
+      const id = ids.get(hash);
+      if (writer !== token && id !== undefined) listeners.tell(id);
+    },
+    onChange: listeners.add,
+  };
+}
+
+function hashOf(id: string): string {
+  return digest('sha256', id);
+}
+
+function newToken(): string {
+  return randomBytes(8).toString('hex');
+}

@@ -1,0 +1,150 @@
+/** Sessions as this proxy knew them last: bounded, and never set back by an answer that a change has overtaken. */
+
+import type { Session } from '../contract.ts';
+
+type Entry = {
+  readonly session: Session;
+  /** Changes made since it was read might not have been heard: to be read again before use. */
+  stale: boolean;
+  /** Milliseconds since 1970: when its idle life is to be renewed next, and when it ends unless that is done. */
+  renewAt: number;
+  readonly aliveUntil: number;
+};
+
+/** In one idle life. */
+const RENEWALS = 10;
+
+/** A call to the registry about one session, on its way. */
+export type Flight = {
+  readonly id: string;
+  readonly startedAt: number;
+  /** The session was changed since the call was made: what it answers may be old. */
+  overtaken: boolean;
+  /** A change made since might not have been heard. */
+  stale: boolean;
+};
+
+export type EntriesOptions = {
+  readonly ttlMs: number;
+  readonly maxEntries: number;
+  readonly now: () => number;
+  /** Neither an entry nor a flight of this session is left. */
+  readonly onForgotten: (id: string) => void;
+};
+
+/** Least recently used first. */
+export class Entries {
+  readonly #options: EntriesOptions;
+  readonly #entries = new Map<string, Entry>();
+  readonly #flights = new Map<string, Set<Flight>>();
+  #linked = false;
+
+  constructor(options: EntriesOptions) {
+    this.#options = options;
+  }
+
+  /** What is known of the session, stale or not. Counts as a use. */
+  known(id: string): Session | undefined {
+    const entry = this.#entries.get(id);
+    if (!entry) return undefined;
+    this.#entries.delete(id);
+    this.#entries.set(id, entry);
+    return entry.session;
+  }
+
+  /** Whether what is known may be used, and whether this use is the one that should renew the idle life. */
+  state(id: string): 'unusable' | 'good' | 'good, to be renewed' {
+    const entry = this.#entries.get(id);
+    const at = this.#options.now();
+    if (!entry || entry.stale || at >= entry.aliveUntil) return 'unusable';
+    if (at < entry.renewAt) return 'good';
+    entry.renewAt = at + this.#options.ttlMs / RENEWALS;
+    return 'good, to be renewed';
+  }
+
+  depart(id: string): Flight {
+    const flight = { id, startedAt: this.#options.now(), overtaken: false, stale: !this.#linked };
+    const flights = this.#flights.get(id);
+    if (flights) flights.add(flight);
+    else this.#flights.set(id, new Set([flight]));
+    return flight;
+  }
+
+  /** A read has answered: kept, unless a change has overtaken it. Returns whether it shows a change nobody told of. */
+  landRead(flight: Flight, session: Session | undefined): boolean {
+    const before = this.#entries.get(flight.id);
+    this.#land(flight, () => {
+      if (!flight.overtaken) this.#put(flight, session);
+    });
+    return before?.stale === true && !flight.overtaken && before.session.revision !== session?.revision;
+  }
+
+  /** A change of ours was made; when another's overtook it, nobody knows which was the last. */
+  landWrite(flight: Flight, session: Session | undefined): void {
+    this.#land(flight, () => {
+      this.#put(flight, flight.overtaken ? undefined : session);
+      this.#overtake(flight.id);
+    });
+  }
+
+  /** A call failed; a change may have been made all the same. */
+  landFailed(flight: Flight, tried: 'read' | 'write'): void {
+    this.#land(flight, () => {
+      if (tried === 'read') return;
+      const entry = this.#entries.get(flight.id);
+      if (entry) entry.stale = true;
+      this.#overtake(flight.id);
+    });
+  }
+
+  /** Another proxy has changed the session. */
+  drop(id: string): void {
+    this.#overtake(id);
+    this.#entries.delete(id);
+    this.#forgetIfGone(id);
+  }
+
+  /** Changes of others are heard from now on, or no more: either way some may have been missed. */
+  link(linked: boolean): void {
+    this.#linked = linked;
+    for (const entry of this.#entries.values()) entry.stale = true;
+    for (const flights of this.#flights.values()) for (const flight of flights) flight.stale = true;
+  }
+
+  clear(): void {
+    this.#entries.clear();
+  }
+
+  #land(flight: Flight, then: () => void): void {
+    const flights = this.#flights.get(flight.id);
+    flights?.delete(flight);
+    if (flights?.size === 0) this.#flights.delete(flight.id);
+    then();
+    this.#forgetIfGone(flight.id);
+  }
+
+  #put(flight: Flight, session: Session | undefined): void {
+    this.#entries.delete(flight.id);
+    if (!session) return;
+    const { ttlMs, maxEntries } = this.#options;
+    const { startedAt, stale } = flight;
+    this.#entries.set(flight.id, {
+      session,
+      stale,
+      renewAt: startedAt + ttlMs / RENEWALS,
+      aliveUntil: startedAt + ttlMs,
+    });
+    const [oldest] = this.#entries.size > maxEntries ? this.#entries.keys() : [];
+    if (oldest === undefined) return;
+    this.#entries.delete(oldest);
+    this.#forgetIfGone(oldest);
+  }
+
+  #overtake(id: string): void {
+    for (const flight of this.#flights.get(id) ?? []) flight.overtaken = true;
+  }
+
+  #forgetIfGone(id: string): void {
+    if (!this.#entries.has(id) && !this.#flights.has(id)) this.#options.onForgotten(id);
+  }
+}

@@ -1,0 +1,104 @@
+/** What the corridor knows of one exchange between its turns. */
+import type {
+  Backends,
+  Exchange,
+  Fate,
+  JsonRpcId,
+  Migrator,
+  Refusal,
+  Sessions,
+  Sink,
+  Telemetry,
+  Upstream,
+} from './contract.ts';
+import { idsOf } from './jsonrpc.ts';
+import { refuse } from './refusal.ts';
+import type { ReplayPolicy } from './replay-safety.ts';
+import type { Cursor, Streams } from './streams.ts';
+
+export type Rooms = {
+  readonly sessions: Sessions;
+  readonly backends: Backends;
+  readonly upstream: Upstream;
+  readonly migrator: Migrator;
+  readonly streams: Streams;
+  readonly telemetry: Telemetry;
+  /** How long an exchange waits for a home before it is refused. */
+  readonly holdSeconds: number;
+  readonly onSessionLost: 'migrate' | 'not-found';
+  readonly replay: ReplayPolicy;
+  /** Milliseconds. */
+  readonly now: () => number;
+  /** Random numbers in [0, 1). */
+  readonly draw: () => number;
+  /** Random, never the same twice. */
+  readonly token: () => string;
+};
+
+export type Story = {
+  /** What is left of the client's request: answered parts are not sent again. */
+  exchange: Exchange;
+  readonly sink: Sink;
+  /** How attempts ended since the last wait, by backend id. */
+  readonly tried: Map<string, Fate>;
+  turns: number;
+  /** Attempts whose outcome is unknown. */
+  losses: number;
+  /** When it was held first, in milliseconds. */
+  heldSince: number | undefined;
+  /** The registry is to be asked itself, not the cache. */
+  fresh: boolean;
+  /** It was asked because the client knows a later epoch. */
+  reread: boolean;
+  /** Where the client's listening stream has got to. */
+  cursor: Cursor | undefined;
+  /** The client has an open listening stream. */
+  listening: boolean;
+  /** The last backend that was tried. */
+  backend: string | undefined;
+};
+
+export type Ending = {
+  readonly outcome: 'answered' | 'refused' | 'lost' | 'abandoned';
+  /** What the client saw; 499 when it left first. */
+  readonly status: number;
+};
+export type Turn = Ending | 'again';
+
+export function beginStory(exchange: Exchange, sink: Sink): Story {
+  return {
+    exchange,
+    sink,
+    tried: new Map(),
+    turns: 0,
+    losses: 0,
+    heldSince: undefined,
+    fresh: false,
+    reread: false,
+    cursor: undefined,
+    listening: false,
+    backend: undefined,
+  };
+}
+
+/** Ends the client's answer with one of our own, for the requests that wait still. */
+export function refused(story: Story, refusal: Refusal, ids: readonly JsonRpcId[] = idsOf(story.exchange)): Ending {
+  const status = story.sink.shown === 'nothing' ? refusal.status : 200;
+  refuse(story.sink, refusal, ids);
+  return { outcome: 'refused', status };
+}
+
+/** Until the time is over, the client leaves, or the backends change. */
+export function pause(ms: number, signal: AbortSignal, backends: Backends): Promise<void> {
+  return new Promise((resolve) => {
+    const over = (): void => {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', over);
+      undo();
+      resolve();
+    };
+    const timer = setTimeout(over, ms);
+    const undo = backends.onChange(over);
+    signal.addEventListener('abort', over, { once: true });
+  });
+}

@@ -1,0 +1,132 @@
+/** One attempt over undici's dispatcher: pools, headers, blame. */
+import { Agent } from 'undici';
+import type { Dispatcher } from 'undici';
+import { readAnswer } from './answer.ts';
+import type { Answer } from './answer.ts';
+import type { Attempt, Backend, Exchange, RawHeaders, Session, Sink, Upstream } from './contract.ts';
+import { requestHeaders } from './headers.ts';
+import { idsOf } from './jsonrpc.ts';
+
+export type UpstreamOptions = {
+  /** How long a backend may take to begin its answer; undefined for no limit. */
+  readonly answerSeconds: number | undefined;
+};
+
+const CONNECT_MS = 3000;
+/** Shorter than the 5 s of Node's servers: a reset on a reused socket cannot tell whether the handler ran. */
+const IDLE_SOCKET_MS = 4000;
+const MAX_HEADER_BYTES = 64 * 1024;
+
+/**
+ * Two pools without a cap, as undici's scans its sockets: with thousands of listening streams among them, each POST
+ * would pay for the scan. `close` breaks off what is still running.
+ */
+export function createUpstream({ answerSeconds }: UpstreamOptions): Upstream & { close(): Promise<void> } {
+  const options: Agent.Options = {
+    connections: null,
+    pipelining: 1,
+    connect: { timeout: CONNECT_MS },
+    keepAliveTimeout: IDLE_SOCKET_MS,
+    maxHeaderSize: MAX_HEADER_BYTES,
+    bodyTimeout: 0,
+    headersTimeout: (answerSeconds ?? 0) * 1000,
+  };
+  const posts = new Agent(options);
+  const streams = new Agent(options);
+  return {
+    send(exchange, session, to, sink) {
+      const agent = exchange.method === 'GET' ? streams : posts;
+      return new Promise((resolve) => attempt(agent, { exchange, session, to, sink }, resolve));
+    },
+    async close() {
+      await Promise.all([posts.destroy(), streams.destroy()]);
+    },
+  };
+}
+
+type Sending = {
+  readonly exchange: Exchange;
+  readonly session: Session | undefined;
+  readonly to: Backend;
+  readonly sink: Sink;
+};
+
+function attempt(agent: Agent, sending: Sending, resolve: (attempt: Attempt) => void): void {
+  const { exchange, to } = sending;
+  const { signal } = exchange;
+  let started = false;
+  let leave = (): void => {};
+  let answer: Answer | undefined;
+
+  function settle(result: Attempt): void {
+    signal.removeEventListener('abort', abandon);
+    resolve(result);
+  }
+  function abandon(): void {
+    settle({ kind: 'abandoned' });
+    leave();
+  }
+  function fail(cause: Error): void {
+    if (signal.aborted) return abandon();
+    if (!started) return settle({ kind: 'unsent', cause, blame: blameOf(cause) });
+    return settle(answer?.broken(cause) ?? { kind: 'lost', cause, unanswered: idsOf(exchange) });
+  }
+
+  const handler: Dispatcher.DispatchHandler = {
+    onRequestStart(controller) {
+      leave = () => controller.abort(new Error('the client left'));
+      if (signal.aborted) leave();
+      started = true;
+    },
+    onResponseStart(controller, status) {
+      if (status >= 200) answer = readAnswer(sending, status, rawHeaders(controller.rawHeaders));
+    },
+    onResponseData(controller, chunk) {
+      if (answer?.data(chunk) !== false) return;
+      controller.pause();
+      void sending.sink.drained().then(() => controller.resume());
+    },
+    onResponseEnd() {
+      settle(answer?.end() ?? { kind: 'lost', cause: new Error('no answer'), unanswered: idsOf(exchange) });
+    },
+    onResponseError(_controller, cause) {
+      fail(cause);
+    },
+  };
+  if (signal.aborted) return abandon();
+  signal.addEventListener('abort', abandon, { once: true });
+  try {
+    agent.dispatch(dispatchOptions(sending, to), handler);
+  } catch (cause) {
+    fail(cause instanceof Error ? cause : new Error(String(cause)));
+  }
+  return undefined;
+}
+
+function dispatchOptions({ exchange, session }: Sending, to: Backend): Dispatcher.DispatchOptions {
+  const headers = requestHeaders(exchange.headers, {
+    backendSessionId: session?.backendSessionId,
+    clientSessionId: session?.id,
+  });
+  return {
+    origin: to.origin,
+    path: exchange.target,
+    // undici types the usual verbs only; the door lets no other pass.
+    method: exchange.method as Dispatcher.HttpMethod,
+    headers,
+    body: exchange.body ?? null,
+  };
+}
+
+function rawHeaders(raw: Dispatcher.DispatchController['rawHeaders']): RawHeaders {
+  return Array.isArray(raw) ? raw.map((field) => (typeof field === 'string' ? field : field.toString('latin1'))) : [];
+}
+
+/** Trouble that says nothing about the backend: it must never migrate a session. */
+const OURS =
+  /^(EMFILE|ENFILE|ENOBUFS|ENOMEM|EADDRNOTAVAIL|UND_ERR_INVALID_ARG|CERT_.*|DEPTH_ZERO_.*|SELF_SIGNED_.*|UNABLE_TO_.*|ERR_TLS_.*|ERR_SSL_.*)$/;
+
+function blameOf(cause: Error): 'backend' | 'ours' {
+  const code = 'code' in cause && typeof cause.code === 'string' ? cause.code : '';
+  return OURS.test(code) ? 'ours' : 'backend';
+}

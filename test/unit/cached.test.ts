@@ -1,0 +1,404 @@
+/** The rules of the cache, over a registry that answers when the test says so. */
+
+import { beforeEach, describe, expect, test, vi } from 'vitest';
+import { type Session, type Sessions, SessionsUnavailable } from '../../proxy/contract.ts';
+import { cachedSessions, type LinkedSessions } from '../../proxy/sessions/cached.ts';
+import { newListeners } from '../../proxy/sessions/listeners.ts';
+import { changed, migrated, newSession } from '../house/sessions.ts';
+
+const ttlSeconds = 100;
+const TENTH = 10_000;
+
+/** What the registry was asked, in words; each call waits for its answer while `held`. */
+function newStore() {
+  const changes = newListeners<string>();
+  const links = newListeners<boolean>();
+  const stored = new Map<string, Session>();
+  const calls: string[] = [];
+  const forgotten: string[] = [];
+  const waiting: (() => void)[] = [];
+  const state = { down: false, held: false, counts: new Map<string, number>() };
+
+  /** What is read or changed is so at once; its answer comes later. */
+  async function answer<T>(call: string, outcome: () => T): Promise<T> {
+    calls.push(call);
+    const { down } = state;
+    const result = down ? undefined : { value: outcome() };
+    if (state.held) await new Promise<void>((resolve) => waiting.push(resolve));
+    if (!result) throw new SessionsUnavailable('down');
+    return result.value;
+  }
+  const store: LinkedSessions = {
+    find: (id) => answer('find', () => stored.get(id)),
+    create: (session) =>
+      answer('create', () => {
+        if (stored.has(session.id)) return 'taken';
+        stored.set(session.id, session);
+        return 'created';
+      }),
+    replace: (from, to) =>
+      answer('replace', () => {
+        if (stored.get(from.id)?.revision === from.revision) stored.set(to.id, to);
+        return stored.get(from.id);
+      }),
+    end: (id) => answer('end', () => void stored.delete(id)),
+    onChange: changes.add,
+    onLink: links.add,
+    forget: (id) => void forgotten.push(id),
+    countByBackend: () => answer('count', () => state.counts),
+    close: () => answer('close', () => {}),
+  };
+  return {
+    store,
+    stored,
+    calls,
+    forgotten,
+    state,
+    link: links.tell,
+    /** Another proxy changes or ends the session. */
+    elsewhere(id: string, to?: Session) {
+      if (to) stored.set(id, to);
+      else stored.delete(id);
+    },
+    tell: changes.tell,
+    /** Lets the oldest call that waits have its answer. */
+    async release() {
+      waiting.shift()?.();
+      await settle();
+    },
+  };
+}
+
+const settle = () => new Promise<void>((resolve) => setImmediate(resolve));
+
+let at: number;
+let registry: ReturnType<typeof newStore>;
+let cached: Sessions;
+let one: Session;
+
+beforeEach(() => {
+  at = 0;
+  registry = newStore();
+  cached = cachedSessions(registry.store, { ttlSeconds, now: () => at, maxEntries: 3 });
+  registry.link(true);
+  one = newSession();
+  registry.stored.set(one.id, one);
+});
+
+describe('a hit', () => {
+  test('asks nobody', async () => {
+    for (let i = 0; i < 3; i += 1) expect(await cached.find(one.id)).toBe(one);
+    expect(registry.calls).toEqual(['find']);
+  });
+
+  test('renews the idle life once per tenth of it, and does not wait for that', async () => {
+    await cached.find(one.id);
+    at += TENTH - 1;
+    await cached.find(one.id);
+    expect(registry.calls).toEqual(['find']);
+    at += 1;
+    registry.state.held = true;
+    for (let i = 0; i < 3; i += 1) expect(await cached.find(one.id)).toBe(one);
+    expect(registry.calls).toEqual(['find', 'find']);
+    await registry.release();
+    at += TENTH - 1;
+    await cached.find(one.id);
+    expect(registry.calls).toEqual(['find', 'find']);
+  });
+
+  test('learns from the renewal what it had not heard of', async () => {
+    const two = changed(one);
+    await cached.find(one.id);
+    registry.elsewhere(one.id, two);
+    at += TENTH;
+    expect(await cached.find(one.id)).toBe(one);
+    await settle();
+    expect(await cached.find(one.id)).toBe(two);
+  });
+
+  test('a renewal that fails harms nobody, and is tried again in the next tenth', async () => {
+    await cached.find(one.id);
+    registry.state.down = true;
+    for (let tenth = 0; tenth < 3; tenth += 1) {
+      at += TENTH;
+      for (let i = 0; i < 3; i += 1) expect(await cached.find(one.id)).toBe(one);
+      await settle();
+    }
+    expect(registry.calls).toEqual(['find', 'find', 'find', 'find']);
+  });
+
+  test('a session that was idle for its whole life is asked for', async () => {
+    await cached.find(one.id);
+    at += ttlSeconds * 1_000;
+    registry.elsewhere(one.id);
+    expect(await cached.find(one.id)).toBeUndefined();
+  });
+});
+
+describe('a miss', () => {
+  test('is one read for all who ask at the same time', async () => {
+    registry.state.held = true;
+    const asked = [cached.find(one.id), cached.find(one.id), cached.find(one.id)];
+    await registry.release();
+    expect(await Promise.all(asked)).toEqual([one, one, one]);
+    expect(registry.calls).toEqual(['find']);
+  });
+
+  test('an unknown session is asked for each time, and leaves nothing behind', async () => {
+    expect([await cached.find('x'), await cached.find('x')]).toEqual([undefined, undefined]);
+    expect(registry.calls).toEqual(['find', 'find']);
+    expect(registry.forgotten).toEqual(['x', 'x']);
+  });
+
+  test('fails while the registry is down, and only then', async () => {
+    registry.state.down = true;
+    await expect(cached.find(one.id)).rejects.toThrow(SessionsUnavailable);
+    registry.state.down = false;
+    expect(await cached.find(one.id)).toBe(one);
+  });
+});
+
+describe('fresh', () => {
+  test('asks the registry, and what it says is kept', async () => {
+    const two = changed(one);
+    await cached.find(one.id);
+    registry.elsewhere(one.id, two);
+    expect(await cached.find(one.id, { fresh: true })).toBe(two);
+    expect(await cached.find(one.id)).toBe(two);
+    expect(registry.calls).toEqual(['find', 'find']);
+  });
+
+  test('is not served by a read that began before it', async () => {
+    const two = changed(one);
+    registry.state.held = true;
+    const before = cached.find(one.id);
+    registry.elsewhere(one.id, two);
+    const fresh = cached.find(one.id, { fresh: true });
+    await registry.release();
+    await registry.release();
+    expect([await before, await fresh]).toEqual([one, two]);
+    expect(await cached.find(one.id)).toBe(two);
+  });
+
+  test('never falls back on what is known', async () => {
+    await cached.find(one.id);
+    registry.state.down = true;
+    await expect(cached.find(one.id, { fresh: true })).rejects.toThrow(SessionsUnavailable);
+    expect(await cached.find(one.id)).toBe(one);
+  });
+});
+
+describe('a change of another proxy', () => {
+  test('drops what is known, and is passed on', async () => {
+    const heard: string[] = [];
+    cached.onChange((id) => heard.push(id));
+    const two = migrated(one, 'b');
+    await cached.find(one.id);
+    registry.elsewhere(one.id, two);
+    registry.tell(one.id);
+    expect(heard).toEqual([one.id]);
+    expect(await cached.find(one.id)).toBe(two);
+  });
+
+  test('makes what was read before it no knowledge, and no answer to who asks later', async () => {
+    const two = migrated(one, 'b');
+    registry.state.held = true;
+    const early = cached.find(one.id);
+    registry.elsewhere(one.id, two);
+    registry.tell(one.id);
+    const late = cached.find(one.id);
+    await registry.release();
+    expect(await early).toBe(one);
+    await registry.release();
+    expect(await late).toBe(two);
+    expect(await cached.find(one.id)).toBe(two);
+    expect(registry.calls).toEqual(['find', 'find']);
+  });
+
+  test('overtakes a change of our own whose answer is on its way', async () => {
+    const [two, three] = [changed(one), migrated(one, 'c')];
+    registry.state.held = true;
+    const ours = cached.replace(one, two);
+    registry.elsewhere(one.id, three);
+    registry.tell(one.id);
+    await registry.release();
+    expect(await ours).toBe(two);
+    registry.state.held = false;
+    expect(await cached.find(one.id)).toBe(three);
+  });
+});
+
+describe('a change of our own', () => {
+  test('a created session is known', async () => {
+    const session = newSession();
+    expect(await cached.create(session)).toBe('created');
+    expect(await cached.find(session.id)).toBe(session);
+    expect(registry.calls).toEqual(['create']);
+  });
+
+  test('what is taken is not ours to know', async () => {
+    expect(await cached.create(newSession({ id: one.id }))).toBe('taken');
+    expect(await cached.find(one.id)).toBe(one);
+  });
+
+  test('a replaced one is known, the winner of a race too, and nothing of one that has ended', async () => {
+    const [two, three] = [changed(one), changed(one)];
+    await cached.replace(one, two);
+    expect(await cached.find(one.id)).toBe(two);
+    registry.elsewhere(one.id, three);
+    expect(await cached.replace(two, changed(two))).toBe(three);
+    expect(await cached.find(one.id)).toBe(three);
+    expect(registry.calls).toEqual(['replace', 'replace']);
+    registry.elsewhere(one.id);
+    expect(await cached.replace(three, changed(three))).toBeUndefined();
+    expect(await cached.find(one.id)).toBeUndefined();
+  });
+
+  test('is not undone by a read that began before it', async () => {
+    const two = changed(one);
+    registry.state.held = true;
+    const read = cached.find(one.id);
+    const write = cached.replace(one, two);
+    await registry.release();
+    await registry.release();
+    expect([await read, await write]).toEqual([one, two]);
+    expect(await cached.find(one.id)).toBe(two);
+  });
+
+  test('that may have been made is read before use', async () => {
+    const two = changed(one);
+    await cached.find(one.id);
+    registry.state.down = true;
+    await expect(cached.replace(one, two)).rejects.toThrow(SessionsUnavailable);
+    expect(await cached.find(one.id)).toBe(one);
+    registry.state.down = false;
+    registry.elsewhere(one.id, two);
+    expect(await cached.find(one.id)).toBe(two);
+  });
+
+  test('an ended session is known no more', async () => {
+    await cached.find(one.id);
+    await cached.end(one.id);
+    expect(await cached.find(one.id)).toBeUndefined();
+  });
+});
+
+describe('a subscription that is lost', () => {
+  test('has each session read before use, for as long as it is', async () => {
+    await cached.find(one.id);
+    registry.link(false);
+    for (let i = 0; i < 2; i += 1) expect(await cached.find(one.id)).toBe(one);
+    expect(registry.calls).toEqual(['find', 'find', 'find']);
+  });
+
+  test('and made again: each is read once more', async () => {
+    await cached.find(one.id);
+    registry.link(false);
+    registry.link(true);
+    for (let i = 0; i < 2; i += 1) expect(await cached.find(one.id)).toBe(one);
+    expect(registry.calls).toEqual(['find', 'find']);
+  });
+
+  test('what was read before it was made again is doubted too', async () => {
+    registry.link(false);
+    registry.state.held = true;
+    const read = cached.find(one.id);
+    registry.link(true);
+    await registry.release();
+    await read;
+    registry.state.held = false;
+    for (let i = 0; i < 2; i += 1) await cached.find(one.id);
+    expect(registry.calls).toEqual(['find', 'find']);
+  });
+
+  test('stops nobody when the registry cannot be read either', async () => {
+    await cached.find(one.id);
+    registry.link(false);
+    registry.state.down = true;
+    for (let i = 0; i < 2; i += 1) expect(await cached.find(one.id)).toBe(one);
+    await expect(cached.find('x')).rejects.toThrow(SessionsUnavailable);
+  });
+
+  test('a change that was missed is passed on when it is seen', async () => {
+    const heard: string[] = [];
+    cached.onChange((id) => heard.push(id));
+    const two = newSession();
+    registry.stored.set(two.id, two);
+    await cached.find(one.id);
+    await cached.find(two.id);
+    registry.link(false);
+    registry.elsewhere(one.id, migrated(one, 'b'));
+    registry.link(true);
+    await cached.find(one.id);
+    await cached.find(two.id);
+    expect(heard).toEqual([one.id]);
+  });
+});
+
+describe('the bound', () => {
+  test('the least recently used go, and need not be heard of any more', async () => {
+    const sessions = [one, newSession(), newSession(), newSession()];
+    for (const session of sessions.slice(1)) registry.stored.set(session.id, session);
+    for (const { id } of sessions.slice(0, 3)) await cached.find(id);
+    await cached.find(one.id);
+    await cached.find(sessions[3]!.id);
+    expect(registry.forgotten).toEqual([sessions[1]!.id]);
+    registry.calls.length = 0;
+    for (const { id } of [one, sessions[2]!, sessions[3]!]) await cached.find(id);
+    expect(registry.calls).toEqual([]);
+  });
+});
+
+describe('counts', () => {
+  const counts = async () => Object.fromEntries(await cached.countByBackend());
+
+  test('answer at once, with our own changes since', async () => {
+    registry.state.counts = new Map([['a', 5]]);
+    registry.state.held = true;
+    expect(await counts()).toEqual({});
+    registry.state.held = false;
+    const two = newSession();
+    await cached.create(two);
+    expect(await counts()).toEqual({ a: 1 });
+    await registry.release();
+    expect(await counts()).toEqual({ a: 6 });
+    const moved = migrated(two, 'b');
+    await cached.replace(two, moved);
+    expect(await counts()).toEqual({ a: 5, b: 1 });
+    await cached.end(two.id);
+    expect(await counts()).toEqual({ a: 5 });
+  });
+
+  test('ask the registry every 2 s, and when somebody asks', async () => {
+    const asked = () => registry.calls.filter((call) => call === 'count').length;
+    await counts();
+    at += 1_999;
+    await counts();
+    expect(asked()).toBe(1);
+    at += 10_000;
+    await settle();
+    expect(asked()).toBe(1);
+    await counts();
+    await counts();
+    expect(asked()).toBe(2);
+  });
+
+  test('forget our own changes when the registry has counted them', async () => {
+    await counts();
+    await cached.create(newSession());
+    registry.state.counts = new Map([['a', 1]]);
+    at += 2_000;
+    await counts();
+    await settle();
+    expect(await counts()).toEqual({ a: 1 });
+  });
+});
+
+test('close closes the registry, and no change is heard after it', async () => {
+  const heard = vi.fn<(id: string) => void>();
+  cached.onChange(heard);
+  await cached.close();
+  registry.tell(one.id);
+  expect(registry.calls).toEqual(['close']);
+  expect(heard).not.toHaveBeenCalled();
+});
