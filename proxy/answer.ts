@@ -1,12 +1,12 @@
 /** One backend's answer on its way to the sink: streams by whole events, everything else as one body where it fits. */
 import { CODE } from './contract.ts';
 import type { Attempt, Exchange, RawHeaders, Session, Sink } from './contract.ts';
-import { headerValue, responseHeaders } from './headers.ts';
+import { headerValue, responseHeaders, withoutHeaders } from './headers.ts';
 import { idsOf, isResponse, parseMessages } from './jsonrpc.ts';
 import { eventIdToClient, toClient } from './rewrite.ts';
 import { eventSplitter, formatEvent, readEvent, rewriteEvent } from './sse.ts';
 
-/** Bodies up to this are shown when they are whole, so that an answer cut in its middle can still be replaced. */
+/** Longer bodies are shown as they come. */
 const WHOLE_BYTES = 1024 * 1024;
 /** Events up to this are read; a larger one is passed on in pieces. */
 const EVENT_BYTES = 8 * 1024 * 1024;
@@ -26,18 +26,22 @@ type Reading = { readonly exchange: Exchange; readonly session: Session | undefi
 
 export function readAnswer(reading: Reading, status: number, raw: RawHeaders): Answer {
   const { exchange, session, sink } = reading;
-  const ok = status >= 200 && status < 300;
-  const streamed = ok && headerValue(raw, 'content-type')?.toLowerCase().startsWith('text/event-stream') === true;
   const headers = responseHeaders(raw, session?.id);
-  if (streamed && exchange.method !== 'HEAD') {
-    sink.head(status, session === undefined || session.epoch === 0 ? headers : withoutLength(headers));
-    return streamAnswer(reading, status);
+  const encoding = headerValue(raw, 'content-encoding')?.toLowerCase() ?? 'identity';
+  // We asked for none: what comes encoded all the same is relayed unread.
+  if (encoding !== 'identity') return bodyAnswer(reading, status, headers, 'at once');
+  const type = headerValue(raw, 'content-type')?.toLowerCase() ?? '';
+  const ok = status >= 200 && status < 300;
+  if (!ok || type === '' || type.startsWith('application/json')) return bodyAnswer(reading, status, headers, 'whole');
+  if (!type.startsWith('text/event-stream') || exchange.method === 'HEAD') {
+    return bodyAnswer(reading, status, headers, 'at once');
   }
-  return bodyAnswer(reading, status, headers);
-}
-
-function withoutLength(headers: RawHeaders): RawHeaders {
-  return headers.filter((_, at) => headers[at - (at % 2)]?.toLowerCase() !== 'content-length');
+  // A stream may go on after this answer breaks, and gets comments: its length is not known.
+  sink.head(
+    status,
+    withoutHeaders(headers, (name) => name === 'content-length'),
+  );
+  return streamAnswer(reading, status);
 }
 
 function streamAnswer({ exchange, session, sink }: Reading, status: number): Answer {
@@ -95,11 +99,13 @@ function streamAnswer({ exchange, session, sink }: Reading, status: number): Ans
   };
 }
 
-function bodyAnswer(reading: Reading, status: number, headers: RawHeaders): Answer {
+/** `whole`: shown when it is all there, if it fits, so that an answer cut in its middle can still be replaced. */
+function bodyAnswer(reading: Reading, status: number, headers: RawHeaders, showing: 'whole' | 'at once'): Answer {
   const { exchange, sink } = reading;
   let chunks: Buffer[] = [];
   let bytes = 0;
-  let passing = false;
+  let passing = showing === 'at once' && sink.shown === 'nothing';
+  if (passing) sink.head(status, headers);
 
   return {
     data(chunk) {

@@ -1,18 +1,18 @@
 /** The door: what comes in over HTTP becomes an exchange with a bounded body, an abort signal and a sink. */
 import { createServer } from 'node:http';
-import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import type { IncomingMessage, Server } from 'node:http';
 import express from 'express';
 import type { ErrorRequestHandler, Express, Request, Response } from 'express';
 import { classify } from './classify.ts';
 import { CODE } from './contract.ts';
-import type { Exchange, Intent, Sink, Telemetry } from './contract.ts';
+import type { Exchange, Sink, Telemetry } from './contract.ts';
 import { mayEnter } from './guard.ts';
 import type { GuardRules } from './guard.ts';
 import { clientHeaders } from './headers.ts';
 import { idsOf } from './jsonrpc.ts';
 import { INTERNAL, STOPPING, refuse } from './refusal.ts';
 import type { Router } from './router.ts';
-import { responseSink } from './sink.ts';
+import { ResponseSink } from './sink.ts';
 
 export type DoorRules = GuardRules & {
   /** The MCP endpoint's path. */
@@ -48,72 +48,33 @@ export function createDoorServer(app: Express, deadlines: Deadlines = DEADLINES)
   );
 }
 
+type Run = { readonly exchange: Exchange; readonly sink: Sink; readonly leave: AbortController };
+
 export function createDoor(router: Router, rules: DoorRules, telemetry: Telemetry): Door {
-  const running = new Set<{ readonly exchange: Exchange; readonly sink: Sink; readonly leave: AbortController }>();
+  const running = new Set<Run>();
   let closing = false;
 
   async function enter(request: Request, response: Response): Promise<void> {
-    const sink = responseSink(response, { closing: () => closing });
+    const sink = new ResponseSink(response, { closing: () => closing });
     const body = Buffer.isBuffer(request.body) ? request.body : undefined;
     const intent = classify(request.method, (name) => fieldOf(request, name), body);
-    if (intent.kind === 'malformed') return turnAway(sink, intent);
+    if (intent.kind === 'malformed') {
+      refuse(sink, intent, [], intent.allow === undefined ? [] : ['allow', intent.allow]);
+      recordRefusal(telemetry, intent.status);
+      return;
+    }
     const leave = new AbortController();
     response.once('close', () => {
       if (!response.writableFinished) leave.abort();
     });
-    const exchange: Exchange = {
-      method: request.method,
-      target: targetOf(request.originalUrl),
-      headers: clientHeaders(request.rawHeaders),
-      body: request.method === 'POST' ? body : undefined,
-      intent,
-      signal: leave.signal,
-    };
-    const run = { exchange, sink, leave };
+    const run = { exchange: exchangeOf(request, intent, body, leave.signal), sink, leave };
     running.add(run);
-    await router.handle(exchange, sink);
+    await router.handle(run.exchange, sink);
     running.delete(run);
   }
 
-  function turnAway(sink: Sink, intent: Extract<Intent, { kind: 'malformed' }>): void {
-    const { status, allow } = intent;
-    refuse(sink, intent, [], allow === undefined ? [] : ['allow', allow]);
-    telemetry.record({ type: 'exchange', verb: 'malformed', status, outcome: 'refused', seconds: 0 });
-  }
-
-  function turnAwayWith(response: ServerResponse, status: number, message: string): void {
-    // What is left of the request is not read.
-    response.setHeader('connection', 'close');
-    const code = status === 500 ? CODE.internal : CODE.server;
-    refuse(responseSink(response, { closing: () => false }), { status, code, message }, []);
-    telemetry.record({ type: 'exchange', verb: 'malformed', status, outcome: 'refused', seconds: 0 });
-  }
-
-  const onError: ErrorRequestHandler = (error: unknown, _request, response, _next) => {
-    const status = statusOf(error);
-    if (status === undefined) {
-      telemetry.record({ type: 'fault', error: error instanceof Error ? error : new Error(String(error)) });
-    }
-    if (response.headersSent || response.destroyed) response.destroy();
-    else turnAwayWith(response, status ?? 500, SENTENCES[status ?? 500] ?? INTERNAL.message);
-  };
-
-  const app = express();
-  app.disable('x-powered-by');
-  app.use((request, response, next) => {
-    if (mayEnter({ host: request.headers.host, origin: request.headers.origin }, rules)) next();
-    else turnAwayWith(response, 403, 'Forbidden: this Host or Origin is not allowed');
-  });
-  const readBody = express.raw({ type: () => true, limit: rules.maxBody, inflate: false });
-  app.use((request, response, next) => {
-    if (request.path === rules.path || request.path === `${rules.path}/`) readBody(request, response, next);
-    else turnAwayWith(response, 404, 'Not found');
-  });
-  app.use(enter);
-  app.use(onError);
-
   return {
-    app,
+    app: createApp(rules, telemetry, enter),
     close() {
       closing = true;
       for (const { exchange, sink, leave } of running) {
@@ -131,12 +92,51 @@ export function createDoor(router: Router, rules: DoorRules, telemetry: Telemetr
   };
 }
 
-const SENTENCES: Readonly<Record<number, string>> = {
+function createApp(
+  rules: DoorRules,
+  telemetry: Telemetry,
+  enter: (request: Request, response: Response) => Promise<void>,
+): Express {
+  const turnAway = (response: Response, status: number, message: string): void => {
+    // What is left of the request is not read.
+    response.setHeader('connection', 'close');
+    const code = status === 500 ? CODE.internal : CODE.server;
+    refuse(new ResponseSink(response, { closing: () => false }), { status, code, message }, []);
+    recordRefusal(telemetry, status);
+  };
+  const onError: ErrorRequestHandler = (error: unknown, _request, response, _next) => {
+    const status = statusOf(error) ?? 500;
+    if (status === 500) {
+      telemetry.record({ type: 'fault', error: error instanceof Error ? error : new Error(String(error)) });
+    }
+    if (response.headersSent || response.destroyed) response.destroy();
+    else turnAway(response, status, SENTENCES[status]);
+  };
+
+  const app = express();
+  app.disable('x-powered-by');
+  app.use((request, response, next) => {
+    if (mayEnter({ host: request.headers.host, origin: request.headers.origin }, rules)) next();
+    else turnAway(response, 403, 'Forbidden: this Host or Origin is not allowed');
+  });
+  const readBody = express.raw({ type: () => true, limit: rules.maxBody, inflate: false });
+  app.use((request, response, next) => {
+    if (request.path === rules.path || request.path === `${rules.path}/`) readBody(request, response, next);
+    else turnAway(response, 404, 'Not found');
+  });
+  app.use((request, response, next) => {
+    enter(request, response).catch(next);
+  });
+  app.use(onError);
+  return app;
+}
+
+const SENTENCES = {
   400: 'Bad request: the body could not be read',
   413: 'Payload too large',
   415: 'Unsupported Content-Encoding: the body must be sent as it is',
   500: INTERNAL.message,
-};
+} as const;
 
 /** The status that the body reader gives to a fault of the request; undefined for a bug of ours. */
 function statusOf(error: unknown): 400 | 413 | 415 | undefined {
@@ -144,6 +144,26 @@ function statusOf(error: unknown): 400 | 413 | 415 | undefined {
   const { status } = error;
   if (status === 413 || status === 415) return status;
   return typeof status === 'number' && status >= 400 && status < 500 ? 400 : undefined;
+}
+
+function recordRefusal(telemetry: Telemetry, status: number): void {
+  telemetry.record({ type: 'exchange', verb: 'malformed', status, outcome: 'refused', seconds: 0 });
+}
+
+function exchangeOf(
+  request: Request,
+  intent: Exchange['intent'],
+  body: Buffer | undefined,
+  signal: AbortSignal,
+): Exchange {
+  return {
+    method: request.method,
+    target: targetOf(request.originalUrl),
+    headers: clientHeaders(request.rawHeaders),
+    body: request.method === 'POST' ? body : undefined,
+    intent,
+    signal,
+  };
 }
 
 function fieldOf({ headers }: IncomingMessage, name: string): string | undefined {

@@ -4,7 +4,7 @@ import { SessionsUnavailable } from './contract.ts';
 import type { Attempt, Backend, Exchange, Session, Sink } from './contract.ts';
 import type { Kept } from './keeper.ts';
 import { ID_TAKEN, NO_ANSWER, NO_BACKEND, OUTCOME_UNKNOWN, REGISTRY_DOWN } from './refusal.ts';
-import { mayChange, remembering } from './remember.ts';
+import { RememberingSink, mayChange } from './remember.ts';
 import { mayReplay } from './replay-safety.ts';
 import { pause, refused } from './story.ts';
 import type { Rooms, Story, Turn } from './story.ts';
@@ -31,8 +31,8 @@ export async function forward(
     const attempt = await rooms.upstream.send(exchange, session, to, story.sink);
     return settle(rooms, story, session, to, attempt);
   }
-  const memory = remembering(story.sink, exchange, session, to, rooms);
-  const attempt = await rooms.upstream.send(exchange, session, to, memory.sink);
+  const memory = new RememberingSink(story.sink, exchange, session, to, rooms);
+  const attempt = await rooms.upstream.send(exchange, session, to, memory);
   const kept = await memory.settled();
   if (kept.kind !== 'stored') return notKept(rooms, story, to, kept);
   if (kept.change !== undefined) rooms.telemetry.record({ type: 'session', change: kept.change });
@@ -47,7 +47,8 @@ function settle(rooms: Rooms, story: Story, session: Session | undefined, to: Ba
       return { outcome: 'abandoned', status: 499 };
     case 'lost':
       return afterLoss(rooms, story, session, to, attempt);
-    default:
+    case 'unsent':
+    case 'gone':
       return untouched(rooms, story, to, attempt);
   }
 }
@@ -133,7 +134,8 @@ async function listen(rooms: Rooms, story: Story, exchange: Exchange, session: S
       if (story.losses > 0) await pause(STEADY_MS * rooms.draw(), exchange.signal, rooms.backends);
       story.losses += 1;
       return 'again';
-    default:
+    case 'unsent':
+    case 'gone':
       return untouched(rooms, story, to, attempt);
   }
 }

@@ -13,7 +13,7 @@ import type {
   Upstream,
 } from './contract.ts';
 import { createHandshake } from './handshake.ts';
-import type { Said } from './handshake.ts';
+import type { Handshake, Said } from './handshake.ts';
 import { agreed, incompatibility, replay } from './journal.ts';
 
 export type MigratorRooms = {
@@ -33,9 +33,10 @@ type Written = { readonly kind: 'true-now'; readonly session: Session | undefine
 const READ_BACK_MS = 60_000;
 const READ_BACK_EVERY_MS = 500;
 
+type Means = MigratorRooms & { readonly handshake: Handshake };
+
 export function createMigrator(rooms: MigratorRooms): Migrator {
-  const { sessions, telemetry, token, now } = rooms;
-  const handshake = createHandshake(rooms.upstream);
+  const means: Means = { ...rooms, handshake: createHandshake(rooms.upstream) };
   const flights = new Map<string, Promise<Migrated>>();
 
   async function migrate(
@@ -48,7 +49,7 @@ export function createMigrator(rooms: MigratorRooms): Migrator {
     // Another's credentials were refused: ours may do.
     const shared = await running;
     if (shared !== undefined && shared.kind !== 'unauthorized') return shared;
-    const flight = fly(session, to, exchange, reason);
+    const flight = fly(means, session, to, exchange, reason);
     flights.set(session.id, flight);
     try {
       return await flight;
@@ -57,113 +58,133 @@ export function createMigrator(rooms: MigratorRooms): Migrator {
     }
   }
 
-  async function fly(session: Session, to: Backend, exchange: Exchange, reason: MigrationReason): Promise<Migrated> {
-    const start = now();
-    const migrated = await settle(session, to, exchange);
-    telemetry.record({
-      type: 'migration',
-      reason,
-      outcome: migrated.kind,
-      session: session.id,
-      from: session.home.id,
-      to: to.id,
-      seconds: (now() - start) / 1000,
-      ...('cause' in migrated && { cause: migrated.cause.message }),
-    });
-    return migrated;
-  }
+  return {
+    migrate,
+    discard: (orphan, at, exchange) => means.handshake.discard(orphan, at, exchange),
+  };
+}
 
-  async function settle(session: Session, to: Backend, exchange: Exchange): Promise<Migrated> {
-    const said = await handshake.initialize(session, to, exchange);
-    if (said.kind === 'failed') return said;
-    if (said.status === 401 || said.status === 403) return { ...said, kind: 'unauthorized' };
-    const housed = house(session, to, said);
-    if ('kind' in housed) return housed;
-    const why = incompatibility(session, housed);
-    if (why !== undefined) {
-      handshake.discard(housed, to, exchange);
-      return { kind: 'incompatible', cause: new Error(why) };
-    }
-    return tellAndStore(session, housed, to, exchange);
-  }
+async function fly(
+  means: Means,
+  session: Session,
+  to: Backend,
+  exchange: Exchange,
+  reason: MigrationReason,
+): Promise<Migrated> {
+  const start = means.now();
+  const migrated = await settle(means, session, to, exchange);
+  means.telemetry.record({
+    type: 'migration',
+    reason,
+    outcome: migrated.kind,
+    session: session.id,
+    from: session.home.id,
+    to: to.id,
+    seconds: (means.now() - start) / 1000,
+    ...('cause' in migrated && { cause: migrated.cause.message }),
+  });
+  return migrated;
+}
 
-  /** The session as it would be there. */
-  function house(session: Session, to: Backend, said: Said): Session | Migrated {
-    const backendSessionId = said.sessionId;
-    if (said.result === undefined || said.status >= 300) {
-      return { kind: 'failed', cause: new Error(`initialize was answered with status ${said.status}`) };
-    }
-    if (backendSessionId === undefined) {
-      return { kind: 'incompatible', cause: new Error('the new home keeps no sessions') };
-    }
-    return {
-      ...session,
-      ...agreed(said.result),
-      backendSessionId,
-      home: { id: to.id, origin: to.origin },
-      epoch: session.epoch + 1,
-      revision: token(),
-    };
+async function settle(means: Means, session: Session, to: Backend, exchange: Exchange): Promise<Migrated> {
+  const said = await means.handshake.initialize(session, to, exchange);
+  if (said.kind === 'failed') return said;
+  if (said.status === 401 || said.status === 403) return { ...said, kind: 'unauthorized' };
+  const housed = house(means, session, to, said);
+  if ('kind' in housed) return housed;
+  const why = incompatibility(session, housed);
+  if (why !== undefined) {
+    means.handshake.discard(housed, to, exchange);
+    return { kind: 'incompatible', cause: new Error(why) };
   }
+  return tellAndStore(means, session, housed, to, exchange);
+}
 
-  async function tellAndStore(session: Session, housed: Session, to: Backend, exchange: Exchange): Promise<Migrated> {
-    let from = session;
-    let next = housed;
-    let told: Journal | undefined;
-    for (;;) {
-      const failure = await handshake.tell(replay(from.journal, told), next, to, exchange);
-      if (failure !== undefined) {
-        handshake.discard(next, to, exchange);
-        return { kind: 'failed', cause: failure };
-      }
-      told = from.journal;
-      const written = await write(from, next);
-      if (written.kind === 'unknown') {
-        void readBack(next, to, exchange);
-        return { kind: 'unavailable' };
-      }
-      const { session: current } = written;
-      if (current?.revision === next.revision) return { kind: 'migrated', session: next };
-      if (current === undefined || current.epoch !== from.epoch) {
-        handshake.discard(next, to, exchange);
-        return current === undefined ? { kind: 'ended' } : { kind: 'raced', session: current };
-      }
-      // A journal write came between: the new home is told the difference.
-      from = current;
-      next = { ...next, journal: current.journal, safeTools: current.safeTools, revision: token() };
-    }
+/** The session as it would be there. */
+function house(means: Means, session: Session, to: Backend, said: Said): Session | Migrated {
+  const backendSessionId = said.sessionId;
+  if (said.result === undefined || said.status >= 300) {
+    return { kind: 'failed', cause: new Error(`initialize was answered with status ${said.status}`) };
   }
-
-  async function write(from: Session, to: Session): Promise<Written> {
-    try {
-      return { kind: 'true-now', session: await sessions.replace(from, to) };
-    } catch (error) {
-      if (!(error instanceof SessionsUnavailable)) throw error;
-      return whatIsTrue(to.id);
-    }
+  if (backendSessionId === undefined) {
+    return { kind: 'incompatible', cause: new Error('the new home keeps no sessions') };
   }
+  return {
+    ...session,
+    ...agreed(said.result),
+    backendSessionId,
+    home: { id: to.id, origin: to.origin },
+    epoch: session.epoch + 1,
+    revision: means.token(),
+  };
+}
 
-  /** A write that failed may have been applied all the same. */
-  async function whatIsTrue(id: string): Promise<Written> {
-    try {
-      return { kind: 'true-now', session: await sessions.find(id, { fresh: true }) };
-    } catch (error) {
-      if (!(error instanceof SessionsUnavailable)) throw error;
-      return { kind: 'unknown' };
+async function tellAndStore(
+  means: Means,
+  session: Session,
+  housed: Session,
+  to: Backend,
+  exchange: Exchange,
+): Promise<Migrated> {
+  let from = session;
+  let next = housed;
+  let told: Journal | undefined;
+  for (;;) {
+    const failure = await means.handshake.tell(replay(from.journal, told), next, to, exchange);
+    if (failure !== undefined) {
+      means.handshake.discard(next, to, exchange);
+      return { kind: 'failed', cause: failure };
     }
-  }
-
-  /** Cleans up only when it is known that the new backend session is nobody's home. */
-  async function readBack(next: Session, to: Backend, exchange: Exchange): Promise<void> {
-    const deadline = now() + READ_BACK_MS;
-    while (now() < deadline) {
-      await new Promise((resolve) => setTimeout(resolve, READ_BACK_EVERY_MS).unref());
-      const written = await whatIsTrue(next.id);
-      if (written.kind === 'unknown') continue;
-      if (written.session?.backendSessionId !== next.backendSessionId) handshake.discard(next, to, exchange);
-      return;
+    told = from.journal;
+    const written = await write(means, from, next);
+    if (written.kind === 'unknown') {
+      void readBack(means, next, to, exchange);
+      return { kind: 'unavailable' };
     }
+    const { session: current } = written;
+    if (current !== undefined && isOurs(current, next)) return { kind: 'migrated', session: current };
+    if (current === undefined || current.epoch !== from.epoch) {
+      means.handshake.discard(next, to, exchange);
+      return current === undefined ? { kind: 'ended' } : { kind: 'raced', session: current };
+    }
+    // A journal write came between: the new home is told the difference.
+    from = current;
+    next = { ...housed, journal: current.journal, safeTools: current.safeTools, revision: means.token() };
   }
+}
 
-  return { migrate, discard: handshake.discard };
+/** By its home, not its revision: a write that was given up may have been applied, and written over since. */
+function isOurs(current: Session, next: Session): boolean {
+  return current.backendSessionId === next.backendSessionId && current.home.id === next.home.id;
+}
+
+async function write(means: Means, from: Session, to: Session): Promise<Written> {
+  try {
+    return { kind: 'true-now', session: await means.sessions.replace(from, to) };
+  } catch (error) {
+    if (!(error instanceof SessionsUnavailable)) throw error;
+    return whatIsTrue(means, to.id);
+  }
+}
+
+/** A write that failed may have been applied all the same. */
+async function whatIsTrue(means: Means, id: string): Promise<Written> {
+  try {
+    return { kind: 'true-now', session: await means.sessions.find(id, { fresh: true }) };
+  } catch (error) {
+    if (!(error instanceof SessionsUnavailable)) throw error;
+    return { kind: 'unknown' };
+  }
+}
+
+/** Cleans up only when it is known that the new backend session is nobody's home. */
+async function readBack(means: Means, next: Session, to: Backend, exchange: Exchange): Promise<void> {
+  const deadline = means.now() + READ_BACK_MS;
+  while (means.now() < deadline) {
+    await new Promise((resolve) => setTimeout(resolve, READ_BACK_EVERY_MS).unref());
+    const written = await whatIsTrue(means, next.id);
+    if (written.kind === 'unknown') continue;
+    if (written.session?.backendSessionId !== next.backendSessionId) means.handshake.discard(next, to, exchange);
+    return;
+  }
 }

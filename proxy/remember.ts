@@ -1,7 +1,7 @@
 /** A sink before the sink: holds back an answer that changes the session until the registry has stored the change. */
-import type { Backend, Exchange, Session, Sink } from './contract.ts';
+import type { Backend, Exchange, RawHeaders, Session, Sink, SseEvent } from './contract.ts';
 import { createKeeper } from './keeper.ts';
-import type { Change, KeeperRooms, Kept, Part } from './keeper.ts';
+import type { Change, Keeper, KeeperRooms, Kept, Part } from './keeper.ts';
 import { remembered } from './journal.ts';
 
 /** Whether an exchange can change the session at all: most cannot, and go straight to the client. */
@@ -11,89 +11,107 @@ export function mayChange({ intent }: Exchange): boolean {
   return intent.verb === 'end' || intent.messages.some((message) => remembered(message) !== undefined);
 }
 
-/** `settled` is called when the attempt is over; it throws what is a bug. */
-export function remembering(
-  sink: Sink,
-  exchange: Exchange,
-  session: Session | undefined,
-  home: Backend,
-  rooms: KeeperRooms,
-): { readonly sink: Sink; settled(): Promise<Kept> } {
-  const keeper = createKeeper(exchange, session, home, rooms);
-  const queue: Part[] = [];
-  let outcome: Kept = { kind: 'stored' };
-  let storing: Promise<void> | undefined;
-  let bug: unknown;
-  let more = true;
-  let broken = false;
+export class RememberingSink implements Sink {
+  readonly #sink: Sink;
+  readonly #keeper: Keeper;
+  /** Parts that the client has not been shown. */
+  #queue: Part[] = [];
+  #storing: Promise<void> | undefined;
+  #kept: Kept = { kind: 'stored' };
+  #bug: Error | undefined;
+  #more = true;
+  #broken = false;
 
-  function deliver(part: Part): void {
-    if (part.kind === 'head') sink.head(part.status, part.headers);
-    else if (part.kind === 'event') more = sink.event(part.event);
-    else if (part.kind === 'chunk') more = sink.chunk(part.bytes);
-    else sink.end();
+  constructor(sink: Sink, exchange: Exchange, session: Session | undefined, home: Backend, rooms: KeeperRooms) {
+    this.#sink = sink;
+    this.#keeper = createKeeper(exchange, session, home, rooms);
   }
 
-  async function store(change: Change): Promise<void> {
-    try {
-      outcome = await keeper.store(change);
-    } catch (error) {
-      bug = error;
-      outcome = { kind: 'superseded' };
-    }
-    broken = outcome.kind !== 'stored';
-    storing = undefined;
-    pump();
+  get shown(): Sink['shown'] {
+    return this.#sink.shown;
   }
 
-  function pump(): void {
-    while (storing === undefined && queue.length > 0) {
-      if (broken) {
-        queue.length = 0;
-        return;
-      }
-      const wanted = keeper.wants(queue);
+  head(status: number, headers: RawHeaders): void {
+    this.#push({ kind: 'head', status, headers });
+  }
+
+  event(event: SseEvent): boolean {
+    return this.#push({ kind: 'event', event });
+  }
+
+  chunk(bytes: Buffer): boolean {
+    return this.#push({ kind: 'chunk', bytes });
+  }
+
+  end(): void {
+    this.#push({ kind: 'end' });
+  }
+
+  cut(): void {
+    this.#broken = true;
+    this.#sink.cut();
+  }
+
+  async drained(): Promise<void> {
+    await this.#storing;
+    if (this.#more) return;
+    await this.#sink.drained();
+    this.#more = true;
+  }
+
+  /** What became of the change, when the attempt is over. Throws what is a bug. */
+  async settled(): Promise<Kept> {
+    while (this.#storing !== undefined) await this.#storing;
+    if (this.#bug !== undefined) throw this.#bug;
+    return this.#kept;
+  }
+
+  #push(part: Part): boolean {
+    if (this.#broken) return true;
+    this.#queue.push(part);
+    this.#pump();
+    return this.#storing === undefined && this.#more;
+  }
+
+  #pump(): void {
+    while (this.#storing === undefined && !this.#broken) {
+      const [part] = this.#queue;
+      if (part === undefined) return;
+      const wanted = this.#keeper.wants(this.#queue);
       if (wanted === 'more') return;
       if (wanted !== 'nothing') {
-        storing = store(wanted);
+        this.#storing = this.#store(wanted);
         return;
       }
-      const part = queue.shift();
-      if (part !== undefined) deliver(part);
+      this.#queue.shift();
+      this.#deliver(part);
     }
   }
 
-  function push(part: Part): boolean {
-    if (broken) return true;
-    queue.push(part);
-    pump();
-    return storing === undefined && more;
+  async #store(change: Change): Promise<void> {
+    try {
+      this.#kept = await this.#keeper.store(change);
+      this.#broken = this.#kept.kind !== 'stored';
+    } catch (error) {
+      this.#bug = error instanceof Error ? error : new Error(String(error));
+      this.#broken = true;
+    }
+    this.#storing = undefined;
+    this.#pump();
   }
 
-  return {
-    sink: {
-      head: (status, headers) => void push({ kind: 'head', status, headers }),
-      event: (event) => push({ kind: 'event', event }),
-      chunk: (bytes) => push({ kind: 'chunk', bytes }),
-      async drained() {
-        await storing;
-        if (more) return;
-        await sink.drained();
-        more = true;
-      },
-      end: () => void push({ kind: 'end' }),
-      cut() {
-        broken = true;
-        sink.cut();
-      },
-      get shown() {
-        return sink.shown;
-      },
-    },
-    async settled() {
-      await storing;
-      if (bug !== undefined) throw bug;
-      return outcome;
-    },
-  };
+  #deliver(part: Part): void {
+    switch (part.kind) {
+      case 'head':
+        return this.#sink.head(part.status, part.headers);
+      case 'event':
+        this.#more = this.#sink.event(part.event);
+        return undefined;
+      case 'chunk':
+        this.#more = this.#sink.chunk(part.bytes);
+        return undefined;
+      case 'end':
+        return this.#sink.end();
+    }
+  }
 }

@@ -22,174 +22,174 @@ const NONE: ReadonlyMap<string, number> = new Map();
 const ABANDONED: Ending = { outcome: 'abandoned', status: 499 };
 
 export function createRouter(rooms: Rooms): Router {
-  const { sessions, backends, migrator, streams, telemetry, now } = rooms;
+  return { handle: (exchange, sink) => handle(rooms, exchange, sink) };
+}
 
-  async function handle(exchange: Exchange, sink: Sink): Promise<void> {
-    const start = now();
-    const story = beginStory(exchange, sink);
-    const ending = await tell(story);
-    if (story.heldSince !== undefined) {
-      const outcome = ending.outcome === 'answered' || ending.outcome === 'lost' ? 'served' : ending.outcome;
-      telemetry.record({ type: 'held', seconds: (now() - story.heldSince) / 1000, outcome });
+async function handle(rooms: Rooms, exchange: Exchange, sink: Sink): Promise<void> {
+  const start = rooms.now();
+  const story = beginStory(exchange, sink);
+  const ending = await tell(rooms, story);
+  if (story.heldSince !== undefined) {
+    const outcome = ending.outcome === 'answered' || ending.outcome === 'lost' ? 'served' : ending.outcome;
+    rooms.telemetry.record({ type: 'held', seconds: (rooms.now() - story.heldSince) / 1000, outcome });
+  }
+  if (story.listening) rooms.telemetry.record({ type: 'stream', change: 'closed' });
+  const { intent } = exchange;
+  rooms.telemetry.record({
+    type: 'exchange',
+    verb: intent.kind === 'continue' ? intent.verb : intent.kind,
+    ...ending,
+    seconds: (rooms.now() - start) / 1000,
+    ...(intent.kind === 'continue' && { session: intent.id }),
+    ...(story.backend !== undefined && { backend: story.backend }),
+  });
+}
+
+async function tell(rooms: Rooms, story: Story): Promise<Ending> {
+  try {
+    for (;;) {
+      const next = story.exchange.signal.aborted ? ABANDONED : await turn(rooms, story);
+      if (next !== 'again') return next;
     }
-    if (story.listening) telemetry.record({ type: 'stream', change: 'closed' });
-    const { intent } = exchange;
-    telemetry.record({
-      type: 'exchange',
-      verb: intent.kind === 'continue' ? intent.verb : intent.kind,
-      ...ending,
-      seconds: (now() - start) / 1000,
-      ...(intent.kind === 'continue' && { session: intent.id }),
-      ...(story.backend !== undefined && { backend: story.backend }),
-    });
+  } catch (error) {
+    rooms.telemetry.record({ type: 'fault', error: error instanceof Error ? error : new Error(String(error)) });
+    return refused(story, INTERNAL);
   }
+}
 
-  async function tell(story: Story): Promise<Ending> {
-    try {
-      for (;;) {
-        const next = story.exchange.signal.aborted ? ABANDONED : await turn(story);
-        if (next !== 'again') return next;
-      }
-    } catch (error) {
-      telemetry.record({ type: 'fault', error: error instanceof Error ? error : new Error(String(error)) });
-      return refused(story, INTERNAL);
-    }
-  }
-
-  async function turn(story: Story): Promise<Turn> {
-    story.turns += 1;
-    if (story.turns > MAX_TURNS) return hold(story);
-    const found = await find(story);
-    if (found === 'unavailable') return story.sink.shown === 'stream' ? hold(story) : refused(story, REGISTRY_DOWN);
-    const addressed = address(story.exchange, found);
-    if (addressed.kind === 'later' && !story.reread) {
-      story.reread = true;
-      story.fresh = true;
-      return 'again';
-    }
-    if (addressed.kind === 'nothing') return accepted(story);
-    const exchange = addressed.kind === 'exchange' ? addressed.exchange : story.exchange;
-    return carryOut(await decideNow(story, found), story, exchange, found);
-  }
-
-  /** The registry's word, and only where the exchange names a session. */
-  async function find(story: Story): Promise<Session | undefined | 'unavailable'> {
-    const { intent } = story.exchange;
-    if (intent.kind !== 'continue') return undefined;
-    const { fresh } = story;
-    story.fresh = false;
-    try {
-      return await (fresh ? sessions.find(intent.id, { fresh }) : sessions.find(intent.id));
-    } catch (error) {
-      if (error instanceof SessionsUnavailable) return 'unavailable';
-      throw error;
-    }
-  }
-
-  async function decideNow(story: Story, session: Session | undefined): Promise<Decision> {
-    const { intent } = story.exchange;
-    const choosing = intent.kind === 'open' || story.tried.size > 0;
-    return decide(intent, session, {
-      backends: backends.list(),
-      tried: story.tried,
-      held: choosing ? await sessions.countByBackend() : NONE,
-      draw: rooms.draw,
-      onSessionLost: rooms.onSessionLost,
-    });
-  }
-
-  async function carryOut(
-    decision: Decision,
-    story: Story,
-    exchange: Exchange,
-    session: Session | undefined,
-  ): Promise<Turn> {
-    switch (decision.kind) {
-      case 'forward':
-        return forward(rooms, story, exchange, session, decision.to);
-      case 'wait':
-        return hold(story);
-      case 'end':
-        return ended(story);
-      case 'migrate': {
-        const reason = story.tried.get(decision.session.home.id) === 'gone' ? 'lost' : 'crash';
-        const migrated = await migrator.migrate(decision.session, decision.to, story.exchange, reason);
-        return afterMigration(story, decision.to.id, migrated);
-      }
-      case 'refuse':
-        return decision.ends === true ? lost(story, decision, 'policy') : refused(story, decision);
-    }
-  }
-
-  async function afterMigration(story: Story, to: string, migrated: Migrated): Promise<Turn> {
-    switch (migrated.kind) {
-      case 'migrated':
-      case 'raced':
-        story.tried.delete(migrated.session.home.id);
-        void streams.changed(migrated.session.id);
-        return 'again';
-      case 'ended':
-        return 'again';
-      case 'failed':
-        story.tried.set(to, 'unsent');
-        backends.suspect(to, migrated.cause);
-        return 'again';
-      case 'unauthorized':
-        if (story.sink.shown === 'nothing') {
-          story.sink.head(migrated.status, responseHeaders(migrated.headers, undefined));
-          story.sink.chunk(migrated.body);
-        }
-        story.sink.end();
-        return { outcome: 'answered', status: migrated.status };
-      case 'incompatible':
-        return lost(story, SESSION_NOT_FOUND, 'incompatible');
-      case 'unavailable':
-        return refused(story, REGISTRY_DOWN);
-    }
-  }
-
-  /** Hold, don't bounce: few clients retry a 503. */
-  async function hold(story: Story): Promise<Turn> {
-    story.heldSince ??= now();
-    const left = story.heldSince + rooms.holdSeconds * 1000 - now();
-    if (left <= 0) return refused(story, NO_BACKEND);
-    await pause(Math.min(left, LOOK_AGAIN_MS * (1 + rooms.draw())), story.exchange.signal, backends);
-    story.tried.clear();
-    story.turns = 0;
+async function turn(rooms: Rooms, story: Story): Promise<Turn> {
+  story.turns += 1;
+  if (story.turns > MAX_TURNS) return hold(rooms, story);
+  const found = await find(rooms, story);
+  if (found === 'unavailable')
+    return story.sink.shown === 'stream' ? hold(rooms, story) : refused(story, REGISTRY_DOWN);
+  const addressed = address(story.exchange, found);
+  if (addressed.kind === 'later' && !story.reread) {
+    story.reread = true;
+    story.fresh = true;
     return 'again';
   }
+  if (addressed.kind === 'nothing') return accepted(story);
+  const exchange = addressed.kind === 'exchange' ? addressed.exchange : story.exchange;
+  return carryOut(rooms, await decideNow(rooms, story, found), story, exchange, found);
+}
 
-  async function end(story: Story): Promise<'ended' | 'unavailable'> {
-    const { intent } = story.exchange;
-    try {
-      if (intent.kind === 'continue') await sessions.end(intent.id);
-      return 'ended';
-    } catch (error) {
-      if (error instanceof SessionsUnavailable) return 'unavailable';
-      throw error;
+/** The registry's word, and only where the exchange names a session. */
+async function find(rooms: Rooms, story: Story): Promise<Session | undefined | 'unavailable'> {
+  const { intent } = story.exchange;
+  if (intent.kind !== 'continue') return undefined;
+  const { fresh } = story;
+  story.fresh = false;
+  try {
+    return await (fresh ? rooms.sessions.find(intent.id, { fresh }) : rooms.sessions.find(intent.id));
+  } catch (error) {
+    if (error instanceof SessionsUnavailable) return 'unavailable';
+    throw error;
+  }
+}
+
+async function decideNow(rooms: Rooms, story: Story, session: Session | undefined): Promise<Decision> {
+  const { intent } = story.exchange;
+  const choosing = intent.kind === 'open' || story.tried.size > 0;
+  return decide(intent, session, {
+    backends: rooms.backends.list(),
+    tried: story.tried,
+    held: choosing ? await rooms.sessions.countByBackend() : NONE,
+    draw: rooms.draw,
+    onSessionLost: rooms.onSessionLost,
+  });
+}
+
+async function carryOut(
+  rooms: Rooms,
+  decision: Decision,
+  story: Story,
+  exchange: Exchange,
+  session: Session | undefined,
+): Promise<Turn> {
+  switch (decision.kind) {
+    case 'forward':
+      return forward(rooms, story, exchange, session, decision.to);
+    case 'wait':
+      return hold(rooms, story);
+    case 'end':
+      return ended(rooms, story);
+    case 'migrate': {
+      const reason = story.tried.get(decision.session.home.id) === 'gone' ? 'lost' : 'crash';
+      const migrated = await rooms.migrator.migrate(decision.session, decision.to, story.exchange, reason);
+      return afterMigration(rooms, story, decision.to.id, migrated);
     }
+    case 'refuse':
+      return decision.ends === true ? lost(rooms, story, decision, 'policy') : refused(story, decision);
   }
+}
 
-  async function lost(story: Story, refusal: Refusal, cause: 'incompatible' | 'policy'): Promise<Ending> {
-    if ((await end(story)) === 'unavailable') return refused(story, REGISTRY_DOWN);
-    telemetry.record({ type: 'session', change: 'lost', cause });
-    return refused(story, refusal);
+async function afterMigration(rooms: Rooms, story: Story, to: string, migrated: Migrated): Promise<Turn> {
+  switch (migrated.kind) {
+    case 'migrated':
+    case 'raced':
+      story.tried.delete(migrated.session.home.id);
+      void rooms.streams.changed(migrated.session.id);
+      return 'again';
+    case 'ended':
+      return 'again';
+    case 'failed':
+      story.tried.set(to, 'unsent');
+      rooms.backends.suspect(to, migrated.cause);
+      return 'again';
+    case 'unauthorized':
+      if (story.sink.shown === 'nothing') {
+        story.sink.head(migrated.status, responseHeaders(migrated.headers, undefined));
+        story.sink.chunk(migrated.body);
+      }
+      story.sink.end();
+      return { outcome: 'answered', status: migrated.status };
+    case 'incompatible':
+      return lost(rooms, story, SESSION_NOT_FOUND, 'incompatible');
+    case 'unavailable':
+      return refused(story, REGISTRY_DOWN);
   }
+}
 
-  /** A DELETE whose home cannot be asked: the session is over all the same. */
-  async function ended(story: Story): Promise<Ending> {
-    if ((await end(story)) === 'unavailable') return refused(story, REGISTRY_DOWN);
-    telemetry.record({ type: 'session', change: 'ended' });
-    story.sink.head(200, ['content-length', '0']);
-    story.sink.end();
-    return { outcome: 'answered', status: 200 };
+/** Hold, don't bounce: few clients retry a 503. */
+async function hold(rooms: Rooms, story: Story): Promise<Turn> {
+  story.heldSince ??= rooms.now();
+  const left = story.heldSince + rooms.holdSeconds * 1000 - rooms.now();
+  if (left <= 0) return refused(story, NO_BACKEND);
+  await pause(Math.min(left, LOOK_AGAIN_MS * (1 + rooms.draw())), story.exchange.signal, rooms.backends);
+  story.tried.clear();
+  story.turns = 0;
+  return 'again';
+}
+
+async function end(rooms: Rooms, story: Story): Promise<'ended' | 'unavailable'> {
+  const { intent } = story.exchange;
+  try {
+    if (intent.kind === 'continue') await rooms.sessions.end(intent.id);
+    return 'ended';
+  } catch (error) {
+    if (error instanceof SessionsUnavailable) return 'unavailable';
+    throw error;
   }
+}
 
-  function accepted({ sink }: Story): Ending {
-    sink.head(202, ['content-length', '0']);
-    sink.end();
-    return { outcome: 'answered', status: 202 };
-  }
+async function lost(rooms: Rooms, story: Story, refusal: Refusal, cause: 'incompatible' | 'policy'): Promise<Ending> {
+  if ((await end(rooms, story)) === 'unavailable') return refused(story, REGISTRY_DOWN);
+  rooms.telemetry.record({ type: 'session', change: 'lost', cause });
+  return refused(story, refusal);
+}
 
-  return { handle };
+/** A DELETE whose home cannot be asked: the session is over all the same. */
+async function ended(rooms: Rooms, story: Story): Promise<Ending> {
+  if ((await end(rooms, story)) === 'unavailable') return refused(story, REGISTRY_DOWN);
+  rooms.telemetry.record({ type: 'session', change: 'ended' });
+  story.sink.head(200, ['content-length', '0']);
+  story.sink.end();
+  return { outcome: 'answered', status: 200 };
+}
+
+function accepted({ sink }: Story): Ending {
+  sink.head(202, ['content-length', '0']);
+  sink.end();
+  return { outcome: 'answered', status: 202 };
 }

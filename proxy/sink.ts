@@ -1,78 +1,89 @@
 /** The client's response as a Sink: back-pressure, keep-alive comments, and what the client has been shown. */
 import type { ServerResponse } from 'node:http';
-import type { RawHeaders, Sink } from './contract.ts';
+import type { RawHeaders, Sink, SseEvent } from './contract.ts';
 import { headerValue } from './headers.ts';
 
 /** An ALB closes what is silent for 60 s; TCP keep-alive and HTTP/2 PING do not count (AWS, "Connection idle timeout"). */
-export const KEEP_ALIVE_MS = 20_000;
+const KEEP_ALIVE_MS = 20_000;
 const COMMENT = ': keep-alive\n\n';
 
-/** `closing` answers tell the client to take its next request elsewhere. */
-export function responseSink(
-  response: ServerResponse,
-  { closing, keepAliveMs = KEEP_ALIVE_MS }: { closing: () => boolean; keepAliveMs?: number },
-): Sink {
-  let shown: Sink['shown'] = 'nothing';
-  let betweenEvents = true;
-  let silence: NodeJS.Timeout | undefined;
+export type ResponseSinkOptions = {
+  /** True tells the client to take its next request elsewhere. */
+  readonly closing: () => boolean;
+  /** Milliseconds of silence on a stream before a comment: 20,000 by default. */
+  readonly keepAliveMs?: number;
+};
 
-  function write(bytes: Buffer): boolean {
+export class ResponseSink implements Sink {
+  readonly #response: ServerResponse;
+  readonly #options: ResponseSinkOptions;
+  #shown: Sink['shown'] = 'nothing';
+  #betweenEvents = true;
+  #silence: NodeJS.Timeout | undefined;
+
+  constructor(response: ServerResponse, options: ResponseSinkOptions) {
+    this.#response = response;
+    this.#options = options;
+  }
+
+  get shown(): Sink['shown'] {
+    return this.#shown;
+  }
+
+  head(status: number, headers: RawHeaders): void {
+    const response = this.#response;
+    if (this.#shown !== 'nothing' || response.destroyed) return;
+    const streams = headerValue(headers, 'content-type')?.toLowerCase().startsWith('text/event-stream') === true;
+    this.#shown = streams && status < 300 ? 'stream' : 'body';
+    response.writeHead(status, this.#options.closing() ? [...headers, 'connection', 'close'] : [...headers]);
+    if (this.#shown !== 'stream') return;
+    response.flushHeaders();
+    this.#silence = setTimeout(() => this.#keepAlive(), this.#options.keepAliveMs ?? KEEP_ALIVE_MS).unref();
+    response.once('close', () => clearTimeout(this.#silence));
+  }
+
+  event({ raw }: SseEvent): boolean {
+    this.#betweenEvents = endsEvent(raw);
+    return this.chunk(raw);
+  }
+
+  chunk(bytes: Buffer): boolean {
+    const response = this.#response;
     if (response.destroyed || response.writableEnded) return true;
-    silence?.refresh();
+    this.#silence?.refresh();
     return response.write(bytes);
   }
 
-  function keepAlive(): void {
-    silence?.refresh();
-    if (betweenEvents && !response.writableNeedDrain && !response.destroyed) response.write(COMMENT);
+  drained(): Promise<void> {
+    const response = this.#response;
+    if (!response.writableNeedDrain || response.destroyed) return Promise.resolve();
+    return new Promise((resolve) => {
+      const done = (): void => {
+        response.off('drain', done);
+        response.off('close', done);
+        resolve();
+      };
+      response.on('drain', done);
+      response.on('close', done);
+    });
   }
 
-  function over(): void {
-    clearTimeout(silence);
-    silence = undefined;
+  end(): void {
+    clearTimeout(this.#silence);
+    this.#response.end();
   }
 
-  response.once('close', over);
+  cut(): void {
+    clearTimeout(this.#silence);
+    this.#response.destroy();
+  }
 
-  return {
-    head(status: number, headers: RawHeaders) {
-      if (shown !== 'nothing' || response.destroyed) return;
-      const streams = headerValue(headers, 'content-type')?.toLowerCase().startsWith('text/event-stream') === true;
-      shown = streams && status < 300 ? 'stream' : 'body';
-      response.writeHead(status, closing() ? [...headers, 'connection', 'close'] : [...headers]);
-      if (shown !== 'stream') return;
-      response.flushHeaders();
-      silence = setTimeout(keepAlive, keepAliveMs).unref();
-    },
-    event({ raw }) {
-      betweenEvents = endsEvent(raw);
-      return write(raw);
-    },
-    chunk: write,
-    drained() {
-      if (!response.writableNeedDrain || response.destroyed) return Promise.resolve();
-      return new Promise((resolve) => {
-        const done = (): void => {
-          response.off('drain', done);
-          response.off('close', done);
-          resolve();
-        };
-        response.on('drain', done);
-        response.on('close', done);
-      });
-    },
-    end() {
-      over();
-      response.end();
-    },
-    cut() {
-      over();
-      response.destroy();
-    },
-    get shown() {
-      return shown;
-    },
-  };
+  #keepAlive(): void {
+    const response = this.#response;
+    if (response.destroyed || response.writableEnded) return;
+    this.#silence?.refresh();
+    if (this.#betweenEvents && !response.writableNeedDrain) response.write(COMMENT);
+  }
 }
 
 function endsEvent(raw: Buffer): boolean {

@@ -111,8 +111,7 @@ function dispatchOptions({ exchange, session }: Sending, to: Backend): Dispatche
   return {
     origin: to.origin,
     path: exchange.target,
-    // undici types the usual verbs only; the door lets no other pass.
-    method: exchange.method as Dispatcher.HttpMethod,
+    method: exchange.method,
     headers,
     body: exchange.body ?? null,
   };

@@ -5,7 +5,7 @@ import { SessionsUnavailable } from '../contract.ts';
 /** What a failed attempt says. */
 export type Failure =
   /** There was no answer, or it came from where nothing can be changed: the attempt may be made again elsewhere. */
-  | { readonly kind: 'unreachable'; readonly cause: string }
+  | { readonly kind: 'unreachable'; readonly cause: string | undefined }
   /** The registry answered with an error. */
   | { readonly kind: 'refused'; readonly cause: string };
 
@@ -63,10 +63,10 @@ export class Circuit {
     void this.#probe();
   }
 
-  /** The connection is gone, or is found to be of no use. */
-  lost(cause: string): void {
+  /** The connection is gone, or is found to be of no use; without a cause, what is known of the outage still holds. */
+  lost(cause: string | undefined): void {
     if (this.#closed) return;
-    this.#cause = cause;
+    if (cause !== undefined || !this.#usable) this.#cause = cause ?? 'connection closed';
     if (!this.#usable) this.#begin();
   }
 
@@ -87,9 +87,9 @@ export class Circuit {
         return result;
       } catch (error) {
         if (error instanceof SessionsUnavailable) throw error;
-        const { kind, cause } = this.#options.judge(error);
-        if (kind === 'refused') throw this.#refusedWith(name, cause);
-        this.lost(cause);
+        const failure = this.#options.judge(error);
+        if (failure.kind === 'refused') throw this.#refusedWith(name, failure.cause);
+        this.lost(failure.cause);
       }
     }
   }

@@ -44,7 +44,8 @@ export function newHeld(redis: SortedSets, ttlMs: number, now: () => number): He
     remove: (backend, hash) => bestEffort(redis.zrem(REDIS.held(backend), hash)),
     async count(run) {
       try {
-        last = await run(countAll);
+        // An error here says nothing of the sessions themselves: the circuit need not know.
+        last = await run(() => countAll().catch(() => last));
       } catch {
         // What was counted last is as good as any answer.
       }

@@ -178,7 +178,7 @@ function follow(client: Redis, circuit: Circuit): void {
     cause = undefined;
     circuit.connected();
   });
-  client.on('close', () => circuit.lost(cause ?? 'connection closed'));
+  client.on('close', () => circuit.lost(cause));
 }
 
 /** Subscribes to the changes, again after each loss, and notices a connection that died without a word. */
@@ -220,17 +220,16 @@ function listen(client: Redis, hear: (message: string) => void): Pick<LinkedSess
 
 function judge(error: unknown): Failure {
   const cause = codeOf(error);
-  const answered = error instanceof Error && error.name === 'ReplyError';
-  return { kind: answered && !ELSEWHERE.test(error.message) ? 'refused' : 'unreachable', cause };
+  const answered = error instanceof Error && error.name === 'ReplyError' && !ELSEWHERE.test(error.message);
+  return answered ? { kind: 'refused', cause: cause ?? 'error' } : { kind: 'unreachable', cause };
 }
 
-/** The first word of an answer of Redis, the code of a system's error, or what kind of error it is: never arguments. */
-function codeOf(error: unknown): string {
-  if (!(error instanceof Error)) return 'unknown';
+/** The word that an answer of Redis begins with, or the code of a system's error: never an argument. */
+function codeOf(error: unknown): string | undefined {
+  if (!(error instanceof Error)) return undefined;
   if ('code' in error && typeof error.code === 'string') return error.code;
-  if (error.name === 'ReplyError')
-    return ELSEWHERE.exec(error.message)?.[0] ?? /^[A-Z]+/.exec(error.message)?.[0] ?? 'error';
-  return 'connection closed';
+  if (error.name !== 'ReplyError') return undefined;
+  return ELSEWHERE.exec(error.message)?.[0] ?? /^[A-Z]+/.exec(error.message)?.[0];
 }
 
 function understood(id: string, text: string): Session {

@@ -1,6 +1,6 @@
 /**
  * What changes a session in Redis, in Lua: each is one atomic step on the one key of a session, and may be sent again
- * when its answer was lost.
+ * when its answer was lost. Each writes before it says that there is nothing: a replica, which may not know yet, refuses.
  *
  * The key is a hash: `revision`, to be compared without reading the rest; `home`, the home's id; `record`, the session.
  */
