@@ -124,9 +124,7 @@ function createApp(
     if (request.path === rules.path || request.path === `${rules.path}/`) readBody(request, response, next);
     else turnAway(response, 404, 'Not found');
   });
-  app.use((request, response, next) => {
-    enter(request, response).catch(next);
-  });
+  app.use((request, response) => enter(request, response));
   app.use(onError);
   return app;
 }
