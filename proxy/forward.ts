@@ -65,7 +65,7 @@ function untouched(
     return refused(story, NO_BACKEND);
   }
   if (attempt.kind === 'unsent') {
-    rooms.telemetry.record({ type: 'suspect', backend: to.id, cause: attempt.cause.message });
+    if (!to.suspect) rooms.telemetry.record({ type: 'suspect', backend: to.id, cause: attempt.cause.message });
     rooms.backends.suspect(to.id, attempt.cause);
   }
   story.tried.set(to.id, attempt.kind);

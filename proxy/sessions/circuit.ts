@@ -111,7 +111,7 @@ export class Circuit {
   #begin(): void {
     const { deadlineMs, probeEveryMs } = this.#options;
     this.#usable = newWaiting();
-    this.#outage = setTimeout(() => this.#trip(), deadlineMs).unref();
+    this.#outage = setTimeout(() => setImmediate(() => this.#trip()), deadlineMs).unref();
     this.#probes = setInterval(() => void this.#probe(), probeEveryMs).unref();
   }
 

@@ -156,7 +156,7 @@ function connect(url: string): Redis {
     enableReadyCheck: false,
     autoResubscribe: false,
     reconnectOnError: (error) => error.message.includes('READONLY'),
-    retryStrategy: (times) => (times === 1 ? 50 : PROBE_EVERY) + Math.random() * 50,
+    retryStrategy: () => PROBE_EVERY * (0.6 + 0.4 * Math.random()),
     connectTimeout: SILENCE,
     socketTimeout: SILENCE,
     disconnectTimeout: PROBE_EVERY,

@@ -37,6 +37,6 @@ export function changed(from: Session, level = 'debug'): Session {
   return { ...from, revision: randomUUID(), journal: { ...from.journal, level } };
 }
 
-export function at(backend: string): Session['home'] {
+function at(backend: string): Session['home'] {
   return { id: backend, origin: `http://${backend}:3000` };
 }
