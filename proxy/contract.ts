@@ -188,7 +188,7 @@ export interface Sessions {
   replace(from: Session, to: Session): Promise<Session | undefined>;
   /** Idempotent. Throws SessionsUnavailable. */
   end(id: string): Promise<void>;
-  /** Calls `f` when another proxy has replaced or ended the session. Returns an idempotent undo. */
+  /** Calls `f` when another proxy has, or may have, replaced or ended the session. Returns an idempotent undo. */
   onChange(f: (id: string) => void): () => void;
   /** Sessions per backend id: advisory, never throws. */
   countByBackend(): Promise<ReadonlyMap<string, number>>;

@@ -10,7 +10,7 @@ export interface Streams {
   close(): void;
 }
 
-/** An open stream keeps its session from idling out: looked up this often, in milliseconds. */
+/** An open stream keeps its session from idling out, and known: looked up this often, in milliseconds. */
 const RENEW_MS = 30_000;
 
 export function createStreams(sessions: Sessions): Streams {
@@ -36,7 +36,7 @@ export function createStreams(sessions: Sessions): Streams {
 
   const forget = sessions.onChange((id) => void changed(id));
   const renewing = setInterval(() => {
-    for (const id of attached.keys()) void lookUp(id);
+    for (const id of attached.keys()) void changed(id);
   }, RENEW_MS).unref();
 
   return {

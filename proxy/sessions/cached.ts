@@ -8,8 +8,9 @@ import { newListeners } from './listeners.ts';
 /** A registry that other proxies change too, and that tells of it. */
 export type LinkedSessions = Sessions & {
   /**
-   * Calls `f` when changes of others begin to be heard (`true`, at once if they are) or cease to be (`false`). `onChange`
-   * hears of sessions that this proxy has called about. Returns an idempotent undo.
+   * Calls `f` when changes of others begin to be heard and calls can be made (`true`, at once if they are and can), or
+   * changes cease to be heard (`false`). `onChange` hears of sessions that this proxy has called about. Returns an
+   * idempotent undo.
    */
   onLink(f: (linked: boolean) => void): () => void;
   /** Changes of this session need not be heard any more. */
@@ -29,7 +30,8 @@ export type CachedSessionsOptions = {
 
 /**
  * While changes cannot be heard, each session is read again before use; when it cannot be read either, what is known is
- * used: availability first. `fresh` never falls back so. Owns `store`: `close` closes it.
+ * used: availability first. `fresh` never falls back so. When they can be heard again, `onChange` tells of every session
+ * that is known, for it may have changed. Owns `store`: `close` closes it.
  */
 export function cachedSessions(store: LinkedSessions, options: CachedSessionsOptions): Sessions {
   const { now = Date.now, maxEntries = 20_000, countEveryMs = 2_000, ttlSeconds } = options;
@@ -42,7 +44,11 @@ export function cachedSessions(store: LinkedSessions, options: CachedSessionsOpt
       entries.drop(id);
       listeners.tell(id);
     }),
-    store.onLink((linked) => entries.link(linked)),
+    store.onLink((linked) => {
+      entries.link(linked);
+      // Who has an open stream may not ask by itself for long.
+      if (linked) for (const id of entries.ids()) listeners.tell(id);
+    }),
   ];
 
   return {

@@ -58,6 +58,11 @@ export class Circuit {
     });
   }
 
+  /** Resolves when calls can be made, however long that takes, or when it is closed. */
+  async usable(): Promise<void> {
+    while (this.#usable && !this.#closed) await this.#usable.promise.catch(() => {});
+  }
+
   /** The connection is there: worth a probe now. */
   connected(): void {
     void this.#probe();

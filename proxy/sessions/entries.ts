@@ -111,6 +111,11 @@ export class Entries {
     for (const flights of this.#flights.values()) for (const flight of flights) flight.stale = true;
   }
 
+  /** The sessions that are known, as they are now. */
+  ids(): readonly string[] {
+    return [...this.#entries.keys()];
+  }
+
   clear(): void {
     this.#entries.clear();
   }

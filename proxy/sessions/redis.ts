@@ -6,7 +6,7 @@ import type { LinkedSessions } from './cached.ts';
 import { type Changes, newChanges } from './changes.ts';
 import { Circuit, type Failure } from './circuit.ts';
 import { type Held, newHeld } from './held.ts';
-import { newListeners } from './listeners.ts';
+import { newLink } from './link.ts';
 import { readRecord, writeRecord } from './record.ts';
 import { CREATE, END, FIND, REPLACE } from './scripts.ts';
 
@@ -63,12 +63,17 @@ export function redisSessions(options: RedisSessionsOptions): LinkedSessions {
   follow(client, circuit);
   const held = newHeld(client, ttlMs, now);
   const changes = newChanges();
-  const link = listen(client.duplicate(), changes.hear);
+  const link = newLink({
+    client: client.duplicate(),
+    hear: changes.hear,
+    usable: () => circuit.usable(),
+    heartbeatMs: SILENCE,
+  });
 
   return {
     ...newCalls({ client, circuit, changes, held, ttlMs }),
     onChange: changes.onChange,
-    onLink: (f) => link.onLink(f),
+    onLink: link.onLink,
     forget: changes.forget,
     countByBackend: () => held.count((attempt) => circuit.run('count', attempt)),
     async close() {
@@ -179,43 +184,6 @@ function follow(client: Redis, circuit: Circuit): void {
     circuit.connected();
   });
   client.on('close', () => circuit.lost(cause));
-}
-
-/** Subscribes to the changes, again after each loss, and notices a connection that died without a word. */
-function listen(client: Redis, hear: (message: string) => void): Pick<LinkedSessions, 'onLink'> & { close(): void } {
-  const listeners = newListeners<boolean>();
-  let linked = false;
-  const tell = (now: boolean): void => {
-    if (now === linked) return;
-    linked = now;
-    listeners.tell(now);
-  };
-  const subscribe = async (): Promise<void> => {
-    try {
-      await client.subscribe(REDIS.changes);
-      tell(true);
-    } catch {
-      client.disconnect(true);
-    }
-  };
-  client.on('error', () => {});
-  client.on('ready', () => void subscribe());
-  client.on('close', () => tell(false));
-  client.on('message', (_channel: string, message: string) => hear(message));
-  const heartbeat = setInterval(() => {
-    if (linked) client.ping().catch(() => {});
-  }, SILENCE).unref();
-  return {
-    onLink(f) {
-      const undo = listeners.add(f);
-      if (linked) f(true);
-      return undo;
-    },
-    close() {
-      clearInterval(heartbeat);
-      client.disconnect();
-    },
-  };
 }
 
 function judge(error: unknown): Failure {

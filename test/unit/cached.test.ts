@@ -319,7 +319,7 @@ describe('a subscription that is lost', () => {
     await expect(cached.find('x')).rejects.toThrow(SessionsUnavailable);
   });
 
-  test('a change that was missed is passed on when it is seen', async () => {
+  test('a change that is seen before it is made again is passed on', async () => {
     const heard: string[] = [];
     cached.onChange((id) => heard.push(id));
     const two = newSession();
@@ -328,9 +328,36 @@ describe('a subscription that is lost', () => {
     await cached.find(two.id);
     registry.link(false);
     registry.elsewhere(one.id, migrated(one, 'b'));
-    registry.link(true);
     await cached.find(one.id);
     await cached.find(two.id);
+    expect(heard).toEqual([one.id]);
+  });
+
+  test('and made again: each session may have changed, so each is told of, and can be read by who is told', async () => {
+    const homes: (string | undefined)[] = [];
+    cached.onChange((id) => void cached.find(id).then((session) => homes.push(session?.home.id)));
+    const [two, three] = [newSession(), newSession()];
+    for (const session of [two, three]) await cached.create(session);
+    await cached.find(one.id);
+    registry.link(false);
+    registry.elsewhere(one.id, migrated(one, 'b'));
+    registry.elsewhere(two.id);
+    await settle();
+    expect(homes).toEqual([]);
+    registry.link(true);
+    await settle();
+    expect(new Set(homes)).toEqual(new Set(['b', undefined, 'a']));
+  });
+
+  test('a change that was missed is told of also when a change of our own saw it first', async () => {
+    const heard: string[] = [];
+    const two = migrated(one, 'b');
+    await cached.find(one.id);
+    registry.link(false);
+    registry.elsewhere(one.id, two);
+    expect(await cached.replace(one, changed(one))).toBe(two);
+    cached.onChange((id) => heard.push(id));
+    registry.link(true);
     expect(heard).toEqual([one.id]);
   });
 });
