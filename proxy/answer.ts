@@ -77,6 +77,12 @@ function streamAnswer({ exchange, session, sink }: Reading, status: number): Ans
     return { kind: 'answered', status };
   }
 
+  /** Nothing can follow half an event. */
+  function cut(cause: Error): Attempt {
+    sink.cut();
+    return { kind: 'lost', cause, unanswered: idsOf(exchange) };
+  }
+
   return {
     data(chunk) {
       let more = true;
@@ -88,11 +94,13 @@ function streamAnswer({ exchange, session, sink }: Reading, status: number): Ans
       return more;
     },
     end() {
+      if (splitter.torn()) return cut(new Error('the stream ended in the middle of an event'));
       // A stream that can be resumed may end before its answer (2025-11-25, "Sending Messages to the Server", polling).
       if (pending.size === 0 || resumable) return finished();
       return { kind: 'lost', cause: new Error('the stream ended before its answer'), unanswered: [...pending] };
     },
     broken(cause) {
+      if (splitter.torn()) return cut(cause);
       if (!listening && pending.size === 0) return finished();
       return { kind: 'lost', cause, unanswered: [...pending] };
     },

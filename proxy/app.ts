@@ -3,12 +3,13 @@ import { createServer } from 'node:http';
 import type { IncomingMessage, Server } from 'node:http';
 import express from 'express';
 import type { ErrorRequestHandler, Express, Request, Response } from 'express';
+import { lingering, readBody } from './body.ts';
 import { classify } from './classify.ts';
 import { CODE } from './contract.ts';
 import type { Exchange, Sink, Telemetry } from './contract.ts';
 import { mayEnter } from './guard.ts';
 import type { GuardRules } from './guard.ts';
-import { clientHeaders } from './headers.ts';
+import { clientHeaders, headerCount } from './headers.ts';
 import { idsOf } from './jsonrpc.ts';
 import { INTERNAL, STOPPING, refuse } from './refusal.ts';
 import type { Router } from './router.ts';
@@ -48,16 +49,18 @@ export function createDoorServer(app: Express, deadlines: Deadlines = DEADLINES)
   );
 }
 
+/** Where the request goes, as path and query, and what it brings. */
+type Asked = { readonly target: string; readonly body: Buffer };
 type Run = { readonly exchange: Exchange; readonly sink: Sink; readonly leave: AbortController };
 
 export function createDoor(router: Router, rules: DoorRules, telemetry: Telemetry): Door {
   const running = new Set<Run>();
   let closing = false;
 
-  async function enter(request: Request, response: Response): Promise<void> {
+  async function enter(request: Request, response: Response, asked: Asked): Promise<void> {
     const sink = new ResponseSink(response, { closing: () => closing });
-    const body = Buffer.isBuffer(request.body) ? request.body : undefined;
-    const intent = classify(request.method, (name) => fieldOf(request, name), body);
+    if (closing && request.method === 'GET') return refuse(sink, STOPPING, []);
+    const intent = classify(request.method, (name) => fieldOf(request, name), asked.body);
     if (intent.kind === 'malformed') {
       refuse(sink, intent, [], intent.allow === undefined ? [] : ['allow', intent.allow]);
       recordRefusal(telemetry, intent.status);
@@ -67,7 +70,8 @@ export function createDoor(router: Router, rules: DoorRules, telemetry: Telemetr
     response.once('close', () => {
       if (!response.writableFinished) leave.abort();
     });
-    const run = { exchange: exchangeOf(request, intent, body, leave.signal), sink, leave };
+    if (response.destroyed) return;
+    const run = { exchange: exchangeOf(request, intent, asked, leave.signal), sink, leave };
     running.add(run);
     await router.handle(run.exchange, sink);
     running.delete(run);
@@ -78,8 +82,8 @@ export function createDoor(router: Router, rules: DoorRules, telemetry: Telemetr
     close() {
       closing = true;
       for (const { exchange, sink, leave } of running) {
-        if (exchange.method !== 'GET') continue;
-        sink.end();
+        if (exchange.method !== 'GET' || sink.shown === 'body') continue;
+        refuse(sink, STOPPING, []);
         leave.abort();
       }
     },
@@ -95,54 +99,52 @@ export function createDoor(router: Router, rules: DoorRules, telemetry: Telemetr
 function createApp(
   rules: DoorRules,
   telemetry: Telemetry,
-  enter: (request: Request, response: Response) => Promise<void>,
+  enter: (request: Request, response: Response, what: Asked) => Promise<void>,
 ): Express {
-  const turnAway = (response: Response, status: number, message: string): void => {
+  const turnAway = (request: Request, response: Response, status: keyof typeof SENTENCES): void => {
     // What is left of the request is not read.
     response.setHeader('connection', 'close');
+    const sink = new ResponseSink(response, { closing: () => false });
     const code = status === 500 ? CODE.internal : CODE.server;
-    refuse(new ResponseSink(response, { closing: () => false }), { status, code, message }, []);
+    refuse(lingering(sink, request), { status, code, message: SENTENCES[status] }, []);
     recordRefusal(telemetry, status);
   };
-  const onError: ErrorRequestHandler = (error: unknown, _request, response, _next) => {
-    const status = statusOf(error) ?? 500;
-    if (status === 500) {
-      telemetry.record({ type: 'fault', error: error instanceof Error ? error : new Error(String(error)) });
-    }
+  const onError: ErrorRequestHandler = (error: unknown, request, response, _next) => {
+    telemetry.record({ type: 'fault', error: error instanceof Error ? error : new Error(String(error)) });
     if (response.headersSent || response.destroyed) response.destroy();
-    else turnAway(response, status, SENTENCES[status]);
+    else turnAway(request, response, 500);
   };
+
+  async function knock(request: Request, response: Response): Promise<void> {
+    const { host, origin } = request.headers;
+    // The backend might read another one than the rule (RFC 9112, section 3.2).
+    if (headerCount(request.rawHeaders, 'host') !== 1) return turnAway(request, response, 400);
+    if (!mayEnter({ host, origin }, rules)) return turnAway(request, response, 403);
+    const target = targetOf(request.originalUrl);
+    const [path] = target?.split('?', 1) ?? [];
+    if (target === undefined || (path !== rules.path && path !== `${rules.path}/`)) {
+      return turnAway(request, response, 404);
+    }
+    const body = await readBody(request, rules.maxBody);
+    if (body === 'left') return undefined;
+    return Buffer.isBuffer(body) ? enter(request, response, { target, body }) : turnAway(request, response, body);
+  }
 
   const app = express();
   app.disable('x-powered-by');
-  app.use((request, response, next) => {
-    if (mayEnter({ host: request.headers.host, origin: request.headers.origin }, rules)) next();
-    else turnAway(response, 403, 'Forbidden: this Host or Origin is not allowed');
-  });
-  const readBody = express.raw({ type: () => true, limit: rules.maxBody, inflate: false });
-  app.use((request, response, next) => {
-    if (request.path === rules.path || request.path === `${rules.path}/`) readBody(request, response, next);
-    else turnAway(response, 404, 'Not found');
-  });
-  app.use((request, response) => enter(request, response));
+  app.use((request, response) => knock(request, response));
   app.use(onError);
   return app;
 }
 
 const SENTENCES = {
-  400: 'Bad request: the body could not be read',
+  400: 'Bad request: Host must be there once',
+  403: 'Forbidden: this Host or Origin is not allowed',
+  404: 'Not found',
   413: 'Payload too large',
   415: 'Unsupported Content-Encoding: the body must be sent as it is',
   500: INTERNAL.message,
 } as const;
-
-/** The status that the body reader gives to a fault of the request; undefined for a bug of ours. */
-function statusOf(error: unknown): 400 | 413 | 415 | undefined {
-  if (typeof error !== 'object' || error === null || !('status' in error)) return undefined;
-  const { status } = error;
-  if (status === 413 || status === 415) return status;
-  return typeof status === 'number' && status >= 400 && status < 500 ? 400 : undefined;
-}
 
 function recordRefusal(telemetry: Telemetry, status: number): void {
   telemetry.record({ type: 'exchange', verb: 'malformed', status, outcome: 'refused', seconds: 0 });
@@ -151,12 +153,12 @@ function recordRefusal(telemetry: Telemetry, status: number): void {
 function exchangeOf(
   request: Request,
   intent: Exchange['intent'],
-  body: Buffer | undefined,
+  { target, body }: Asked,
   signal: AbortSignal,
 ): Exchange {
   return {
     method: request.method,
-    target: targetOf(request.originalUrl),
+    target,
     headers: clientHeaders(request.rawHeaders),
     body: request.method === 'POST' ? body : undefined,
     intent,
@@ -169,9 +171,10 @@ function fieldOf({ headers }: IncomingMessage, name: string): string | undefined
   return Array.isArray(value) ? value.join(', ') : value;
 }
 
-/** Path and query; a target in absolute form (RFC 9112, section 3.2.2) loses its authority. */
-function targetOf(url: string): string {
+/** Path and query: a target in absolute form (RFC 9112, section 3.2.2) loses its authority. Undefined for any other. */
+function targetOf(url: string): string | undefined {
   if (url.startsWith('/')) return url;
+  if (!/^https?:\/\/[^/?#]/i.test(url) || !URL.canParse(url)) return undefined;
   const { pathname, search } = new URL(url);
   return pathname + search;
 }

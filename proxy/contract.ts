@@ -244,8 +244,8 @@ export type RoutingEvent =
       readonly status: number;
       readonly outcome: 'answered' | 'refused' | 'lost' | 'abandoned';
       readonly seconds: number;
-      readonly session?: string;
-      readonly backend?: string;
+      readonly session?: string | undefined;
+      readonly backend?: string | undefined;
     }
   | {
       readonly type: 'migration';

@@ -28,7 +28,22 @@ export function mayEnter(
   return origin.host === host.host || (onLoopback && LOOPBACK_NAME.test(origin.hostname));
 }
 
-function hostOf(url: string): { readonly hostname: string; readonly host: string } | undefined {
+type Host = { readonly hostname: string; readonly host: string };
+
+/** The same few names come with nearly every request, and reading one costs more than the rest of the rule. */
+const read = new Map<string, Host>();
+const MOST_READ = 100;
+
+function hostOf(url: string): Host | undefined {
+  const known = read.get(url);
+  if (known !== undefined) return known;
+  const host = readHost(url);
+  if (read.size >= MOST_READ) read.clear();
+  if (host !== undefined) read.set(url, host);
+  return host;
+}
+
+function readHost(url: string): Host | undefined {
   if (!URL.canParse(url)) return undefined;
   const { hostname, port, protocol, pathname, username } = new URL(url);
   if (!protocol.startsWith('http') || hostname === '' || pathname !== '/' || username !== '') return undefined;

@@ -17,12 +17,22 @@ const HOP_BY_HOP = new Set([
 /** Ours to say towards a backend: the length of what we send, no encoding, and no 100-continue as the body is here. */
 const REQUEST_OWN = new Set(['content-length', 'accept-encoding', 'expect']);
 
+/** Whether a field's name is this one, which is in lower case. */
+function isField(field: string | undefined, name: string): boolean {
+  return field?.length === name.length && field.toLowerCase() === name;
+}
+
 /** The first value of a field, by its lower-case name. */
 export function headerValue(headers: RawHeaders, name: string): string | undefined {
   for (let at = 0; at + 1 < headers.length; at += 2) {
-    if (headers[at]?.toLowerCase() === name) return headers[at + 1];
+    if (isField(headers[at], name)) return headers[at + 1];
   }
   return undefined;
+}
+
+/** How often a field is there, by its lower-case name. */
+export function headerCount(headers: RawHeaders, name: string): number {
+  return headers.filter((field, at) => at % 2 === 0 && field.toLowerCase() === name).length;
 }
 
 /** The same fields but those for which `drop` (given the lower-case name) says so. */
@@ -38,16 +48,22 @@ export function withoutHeaders(headers: RawHeaders, drop: (name: string) => bool
 
 /** Fields that `Connection` names belong to the connection too (RFC 9110, section 7.6.1). */
 function namedByConnection(headers: RawHeaders): ReadonlySet<string> {
-  const named = new Set<string>();
+  let named: Set<string> | undefined;
   for (let at = 0; at + 1 < headers.length; at += 2) {
-    if (headers[at]?.toLowerCase() !== 'connection') continue;
-    for (const token of (headers[at + 1] ?? '').split(',')) named.add(token.trim().toLowerCase());
+    const value = headers[at + 1];
+    // Most say just this, and it names no other field.
+    if (value === undefined || value === 'keep-alive' || !isField(headers[at], 'connection')) continue;
+    named ??= new Set();
+    for (const token of value.split(',')) named.add(token.trim().toLowerCase());
   }
+  if (named === undefined) return NONE;
   // Fields that every request needs: naming them must not strip it of them.
   named.delete('host');
   named.delete('content-type');
   return named;
 }
+
+const NONE: ReadonlySet<string> = new Set();
 
 /** A session's two ids; `undefined` leaves the field out. */
 export type RequestNames = {
@@ -86,7 +102,8 @@ export function responseHeaders(headers: RawHeaders, clientSessionId: string | u
     (name) => HOP_BY_HOP.has(name) || named.has(name) || name.startsWith(HEADER.affinityPrefix),
   );
   if (clientSessionId === undefined) return result;
-  return result.map((field, at) =>
-    at % 2 === 1 && result[at - 1]?.toLowerCase() === HEADER.session ? clientSessionId : field,
-  );
+  for (let at = 0; at < result.length; at += 2) {
+    if (isField(result[at], HEADER.session)) result[at + 1] = clientSessionId;
+  }
+  return result;
 }

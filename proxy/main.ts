@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { createServer } from 'node:http';
 import type { Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import { DEADLINES, createDoor, createDoorServer } from './app.ts';
 import type { Deadlines } from './app.ts';
 import { staticBackends } from './backends/static.ts';
@@ -61,6 +61,7 @@ export async function start(
   const router = createRouter({ ...config, ...shared, streams, migrator });
   const door = createDoor(router, config, telemetry);
   const server = createDoorServer(door.app, deadlines);
+  const leaveUnused = closeUnused(server);
   const ops = createServer(
     createOps({
       metrics: () => telemetry.metrics(),
@@ -76,6 +77,7 @@ export async function start(
   async function stop(): Promise<void> {
     ready = false;
     const finished = closed(server, config.drainSeconds * 1000, () => door.cut());
+    leaveUnused();
     door.close();
     await finished;
     await closeRooms();
@@ -130,4 +132,16 @@ function closed(server: Server, graceMs: number, cut: () => void = () => {}): Pr
       resolve();
     });
   });
+}
+
+/** For a shutdown: closes the connections that have sent nothing yet, which `closeIdleConnections` passes over. */
+function closeUnused(server: Server): () => void {
+  const sockets = new Set<Socket>();
+  server.on('connection', (socket) => {
+    sockets.add(socket);
+    socket.once('close', () => sockets.delete(socket));
+  });
+  return () => {
+    for (const socket of sockets) if (socket.bytesRead === 0) socket.destroy();
+  };
 }

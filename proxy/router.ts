@@ -38,10 +38,11 @@ async function handle(rooms: Rooms, exchange: Exchange, sink: Sink): Promise<voi
   rooms.telemetry.record({
     type: 'exchange',
     verb: intent.kind === 'continue' ? intent.verb : intent.kind,
-    ...ending,
+    status: ending.status,
+    outcome: ending.outcome,
     seconds: (rooms.now() - start) / 1000,
-    ...(intent.kind === 'continue' && { session: intent.id }),
-    ...(story.backend !== undefined && { backend: story.backend }),
+    session: intent.kind === 'continue' ? intent.id : undefined,
+    backend: story.backend,
   });
 }
 

@@ -5,6 +5,14 @@ export type Split = { readonly kind: 'event' | 'piece'; readonly raw: Buffer };
 
 export type EventFields = { readonly id?: string; readonly data?: string };
 
+export interface EventSplitter {
+  feed(chunk: Buffer): readonly Split[];
+  /** What is left of an unfinished event. */
+  rest(): Buffer;
+  /** The last piece was not the end of its event. */
+  torn(): boolean;
+}
+
 const LF = 0x0a;
 const CR = 0x0d;
 
@@ -12,11 +20,7 @@ const CR = 0x0d;
  * Splits a byte stream at its blank lines (LF, CRLF or CR), however it is cut into chunks. The parts put together are
  * the bytes that came. An event over `bound` bytes comes in pieces.
  */
-export function eventSplitter(bound: number): {
-  feed(chunk: Buffer): readonly Split[];
-  /** What is left of an unfinished event. */
-  rest(): Buffer;
-} {
+export function eventSplitter(bound: number): EventSplitter {
   let held: Buffer[] = [];
   let heldBytes = 0;
   let inPieces = false;
@@ -77,7 +81,7 @@ export function eventSplitter(bound: number): {
     return splits;
   }
 
-  return { feed, rest: () => Buffer.concat(held) };
+  return { feed, rest: () => Buffer.concat(held), torn: () => inPieces };
 }
 
 /** Reads the last `id` field and the joined `data` of a whole event. */

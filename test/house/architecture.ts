@@ -31,7 +31,7 @@ const LEVELS: readonly (readonly string[])[] = [
   ['sessions/', 'backends/', 'upstream', 'telemetry', 'config'],
   ['migrate', 'handshake'],
   ['router', 'forward', 'story', 'remember', 'keeper', 'streams'],
-  ['app', 'sink', 'passthrough', 'ops'],
+  ['app', 'body', 'sink', 'passthrough', 'ops'],
   ['main', 'index', 'cli'],
 ];
 /** The levels that each level may use, and those of which it may know the types only. */

@@ -1,6 +1,8 @@
-/** The sample server with tools whose runs can be counted from outside, in a file that outlives a kill -9. */
+/** The sample server with tools whose runs are counted in a file that outlives a kill -9, and that die when they are told. */
 
+import { subscribe } from 'node:diagnostics_channel';
 import { appendFileSync } from 'node:fs';
+import { IncomingMessage } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
 import type { DemoOptions } from '../../server/demo/app.ts';
@@ -10,16 +12,64 @@ import { answer } from '../../server/demo/tools.ts';
 const ledger = process.env['LEDGER'];
 if (ledger === undefined) throw new Error('LEDGER: expected a file, got nothing');
 
+const chunk = (text: string) => `${text.length.toString(16)}\r\n${text}\r\n`;
+const STREAM = 'HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n';
+const LOG = '{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":"last words"}}';
+/** What is still sent of the answer before the process kills itself. */
+const LAST_BYTES = {
+  'before the answer': '',
+  'in the headers': 'HTTP/1.1 200 OK\r\ncontent-ty',
+  'in a body': 'HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n\r\n{"jsonrpc":',
+  'after the headers': STREAM,
+  'in an event': STREAM + chunk('event: message\ndata: {"jsonrpc":"2.0","id"'),
+  'between events': STREAM + chunk(`event: message\ndata: ${LOG}\n\n`),
+};
+const MOMENTS = z.enum([
+  'before the answer',
+  'in the headers',
+  'in a body',
+  'after the headers',
+  'in an event',
+  'between events',
+]);
+
+/** Set by `die`: when the run of the next POST is to be cut. */
+let moment: keyof typeof LAST_BYTES | undefined;
+let dying: (() => void) | undefined;
+
+/** From here on nothing is sent on that POST's connection but the last bytes. */
+subscribe('http.server.request.start', (message) => {
+  if (moment === undefined || typeof message !== 'object' || message === null || !('request' in message)) return;
+  const { request } = message;
+  if (!(request instanceof IncomingMessage) || request.method !== 'POST') return;
+  const { socket } = request;
+  const bytes = LAST_BYTES[moment];
+  const write = socket.write.bind(socket);
+  socket.write = () => true;
+  const end = () => process.kill(process.pid, 'SIGKILL');
+  dying = () => void (bytes === '' ? end() : write(bytes, end));
+});
+
 /** `effect` must never run twice; `safe_effect` says that it may. Both write their line before anything else. */
 const offerEffects: DemoOptions['extend'] = (server, task) => {
   const inputSchema = { key: z.string().regex(/^[^\t\n]+$/), ms: z.int().min(0).default(0) };
   const run = async ({ key, ms }: { key: string; ms: number }) => {
     appendFileSync(ledger, `${key}\t${task.id}\n`);
+    dying?.();
     if (ms > 0) await delay(ms);
     return answer(task, `effect=${key}`, { key });
   };
   server.registerTool('effect', { inputSchema }, run);
   server.registerTool('safe_effect', { inputSchema, annotations: { idempotentHint: true } }, run);
+  server.registerTool('die', { inputSchema: { when: MOMENTS } }, ({ when }) => {
+    moment = when;
+    return answer(task, `dies=${when}`);
+  });
+  let initialized = false;
+  server.server.oninitialized = () => {
+    initialized = true;
+  };
+  server.registerTool('told', {}, () => answer(task, `initialized=${initialized}`));
 };
 
 process.exitCode = await serve(process.env, offerEffects);

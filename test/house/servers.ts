@@ -12,7 +12,7 @@ const PROGRAM = fileURLToPath(new URL('server.ts', import.meta.url));
 const running = new Set<ChildProcess>();
 process.once('exit', () => running.forEach((child) => child.kill('SIGKILL')));
 /** Milliseconds until a server must be listening, and until it must be gone. */
-const DEADLINE = 10_000;
+const DEADLINE = 30_000;
 
 /** One side effect that a server has begun: a call of `effect` or `safe_effect`. */
 export type Effect = { readonly key: string; readonly taskId: string };
@@ -23,6 +23,8 @@ export type TestServer = {
   /** The same after a restart. */
   readonly port: number;
   readonly origin: string;
+  /** Its process has not ended. */
+  readonly running: boolean;
   /** What it wrote to stderr, over all its lives. */
   readonly stderr: string;
   /** SIGKILL; resolves when the process is gone. Nothing to do for one that is gone already. */
@@ -88,6 +90,9 @@ async function startServer(id: string, life: Life): Promise<TestServer> {
     id,
     port,
     origin: `http://127.0.0.1:${port}`,
+    get running() {
+      return life.running();
+    },
     get stderr() {
       return life.stderr();
     },
@@ -109,6 +114,7 @@ type Life = {
   begin(port: number): Promise<number>;
   end(signal: 'SIGKILL' | 'SIGTERM'): Promise<number | null>;
   signal(signal: 'SIGSTOP' | 'SIGCONT'): void;
+  running(): boolean;
   stderr(): string;
 };
 
@@ -131,6 +137,7 @@ function newLife(env: Readonly<Record<string, string>>): Life {
     },
     end: (signal) => (child ? endOf(child, signal) : Promise.resolve(null)),
     signal: (signal) => void child?.kill(signal),
+    running: () => child !== undefined && child.exitCode === null && child.signalCode === null,
     stderr: () => stderr,
   };
 }

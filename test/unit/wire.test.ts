@@ -1,7 +1,7 @@
 /** Events and ids on the wire: however they are cut, and whatever epoch they belong to. */
 
 import { createParser } from 'eventsource-parser';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { JsonRpcMessage } from '../../proxy/contract.ts';
 import { cursorToHome, eventIdToClient, toClient, toHome } from '../../proxy/rewrite.ts';

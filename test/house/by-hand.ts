@@ -1,0 +1,60 @@
+/** Requests that an SDK client would not make: by hand, over fetch. */
+
+import { CallToolResultSchema } from '@modelcontextprotocol/sdk/types.js';
+
+const ACCEPT = 'application/json, text/event-stream';
+
+export type RawAnswer = {
+  readonly status: number;
+  readonly headers: Headers;
+  /** The JSON-RPC message in the body or in its last event; undefined when there is none. */
+  readonly message: unknown;
+};
+
+export async function rawPost(url: string, message: object, headers: Record<string, string> = {}): Promise<RawAnswer> {
+  const answer = await fetch(url, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', accept: ACCEPT, ...headers },
+    body: JSON.stringify({ jsonrpc: '2.0', ...message }),
+  });
+  const text = await answer.text();
+  const data = text.startsWith('{')
+    ? text
+    : text
+        .split('\n')
+        .findLast((line) => line.startsWith('data: {'))
+        ?.slice(6);
+  const said: unknown = data === undefined ? undefined : JSON.parse(data);
+  return { status: answer.status, headers: answer.headers, message: said };
+}
+
+/** An `initialize` and nothing after it. The id is empty where none was issued. */
+export async function rawOpen(url: string): Promise<RawAnswer & { readonly id: string }> {
+  const params = { protocolVersion: '2025-11-25', capabilities: {}, clientInfo: { name: 'raw', version: '1' } };
+  const answer = await rawPost(url, { id: 0, method: 'initialize', params });
+  return { ...answer, id: answer.headers.get('mcp-session-id') ?? '' };
+}
+
+export function rawPing(url: string, id: string): Promise<RawAnswer> {
+  return rawPost(url, { id: 1, method: 'ping' }, { 'mcp-session-id': id });
+}
+
+/** The text of the tool's answer. */
+export async function rawCall(url: string, id: string, name: string, args: object = {}): Promise<string> {
+  const call = { id: 2, method: 'tools/call', params: { name, arguments: args } };
+  const { message } = await rawPost(url, call, { 'mcp-session-id': id });
+  const result = typeof message === 'object' && message && 'result' in message ? message.result : undefined;
+  const [part] = CallToolResultSchema.parse(result).content;
+  return part?.type === 'text' ? part.text : '';
+}
+
+/** The status of a GET for the session's stream, which stays open until `signal` is aborted, or of a DELETE. */
+export async function rawStatus(
+  url: string,
+  method: 'GET' | 'DELETE',
+  id: string,
+  signal = AbortSignal.timeout(10_000),
+): Promise<number> {
+  const accept = method === 'GET' ? 'text/event-stream' : ACCEPT;
+  return (await fetch(url, { method, headers: { accept, 'mcp-session-id': id }, signal })).status;
+}
