@@ -1,8 +1,6 @@
 /** The door: what comes in over HTTP becomes an exchange with a bounded body, an abort signal and a sink. */
 import { createServer } from 'node:http';
-import type { IncomingMessage, Server } from 'node:http';
-import express from 'express';
-import type { ErrorRequestHandler, Express, Request, Response } from 'express';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { lingering, readBody } from './body.ts';
 import { classify } from './classify.ts';
 import { CODE } from './contract.ts';
@@ -23,7 +21,8 @@ export type DoorRules = GuardRules & {
 };
 
 export interface Door {
-  readonly app: Express;
+  /** Takes a request of whatever server it came in by: Express would add a quarter to its cost here. Never throws. */
+  enter(request: IncomingMessage, response: ServerResponse): void;
   /** Ends the listening streams, and lets the clients' connections close after the answers that still run. */
   close(): void;
   /** Ends what still runs, each with an answer of our own. */
@@ -36,7 +35,7 @@ export const DEADLINES: Deadlines = { headers: 20_000, request: 60_000, keepAliv
 const MAX_HEADER_BYTES = 64 * 1024;
 
 /** The listener: a slow or half-sent request is dropped by the deadlines, malformed framing by Node's strict parser. */
-export function createDoorServer(app: Express, deadlines: Deadlines = DEADLINES): Server {
+export function createDoorServer(door: Door, deadlines: Deadlines = DEADLINES): Server {
   return createServer(
     {
       maxHeaderSize: MAX_HEADER_BYTES,
@@ -45,7 +44,7 @@ export function createDoorServer(app: Express, deadlines: Deadlines = DEADLINES)
       keepAliveTimeout: deadlines.keepAlive,
       connectionsCheckingInterval: Math.min(deadlines.headers / 2, 5000),
     },
-    app,
+    (request, response) => door.enter(request, response),
   );
 }
 
@@ -57,10 +56,10 @@ export function createDoor(router: Router, rules: DoorRules, telemetry: Telemetr
   const running = new Set<Run>();
   let closing = false;
 
-  async function enter(request: Request, response: Response, asked: Asked): Promise<void> {
+  async function pass(request: IncomingMessage, response: ServerResponse, asked: Asked): Promise<void> {
     const sink = new ResponseSink(response, { closing: () => closing });
     if (closing && request.method === 'GET') return refuse(sink, STOPPING, []);
-    const intent = classify(request.method, (name) => fieldOf(request, name), asked.body);
+    const intent = classify(request.method ?? '', (name) => fieldOf(request, name), asked.body);
     if (intent.kind === 'malformed') {
       refuse(sink, intent, [], intent.allow === undefined ? [] : ['allow', intent.allow]);
       recordRefusal(telemetry, intent.status);
@@ -78,7 +77,7 @@ export function createDoor(router: Router, rules: DoorRules, telemetry: Telemetr
   }
 
   return {
-    app: createApp(rules, telemetry, enter),
+    enter: createKnock(rules, telemetry, pass),
     close() {
       closing = true;
       for (const { exchange, sink, leave } of running) {
@@ -96,12 +95,13 @@ export function createDoor(router: Router, rules: DoorRules, telemetry: Telemetr
   };
 }
 
-function createApp(
+/** What is decided before an exchange is one: by the rules of the door, from the head alone but for the body's size. */
+function createKnock(
   rules: DoorRules,
   telemetry: Telemetry,
-  enter: (request: Request, response: Response, what: Asked) => Promise<void>,
-): Express {
-  const turnAway = (request: Request, response: Response, status: keyof typeof SENTENCES): void => {
+  pass: (request: IncomingMessage, response: ServerResponse, asked: Asked) => Promise<void>,
+): Door['enter'] {
+  const turnAway = (request: IncomingMessage, response: ServerResponse, status: keyof typeof SENTENCES): void => {
     // What is left of the request is not read.
     response.setHeader('connection', 'close');
     const sink = new ResponseSink(response, { closing: () => false });
@@ -109,32 +109,29 @@ function createApp(
     refuse(lingering(sink, request), { status, code, message: SENTENCES[status] }, []);
     recordRefusal(telemetry, status);
   };
-  const onError: ErrorRequestHandler = (error: unknown, request, response, _next) => {
-    telemetry.record({ type: 'fault', error: error instanceof Error ? error : new Error(String(error)) });
-    if (response.headersSent || response.destroyed) response.destroy();
-    else turnAway(request, response, 500);
-  };
 
-  async function knock(request: Request, response: Response): Promise<void> {
+  async function knock(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const { host, origin } = request.headers;
     // The backend might read another one than the rule (RFC 9112, section 3.2).
     if (headerCount(request.rawHeaders, 'host') !== 1) return turnAway(request, response, 400);
     if (!mayEnter({ host, origin }, rules)) return turnAway(request, response, 403);
-    const target = targetOf(request.originalUrl);
+    const target = targetOf(request.url ?? '');
     const [path] = target?.split('?', 1) ?? [];
     if (target === undefined || (path !== rules.path && path !== `${rules.path}/`)) {
       return turnAway(request, response, 404);
     }
     const body = await readBody(request, rules.maxBody);
     if (body === 'left') return undefined;
-    return Buffer.isBuffer(body) ? enter(request, response, { target, body }) : turnAway(request, response, body);
+    return Buffer.isBuffer(body) ? pass(request, response, { target, body }) : turnAway(request, response, body);
   }
 
-  const app = express();
-  app.disable('x-powered-by');
-  app.use((request, response) => knock(request, response));
-  app.use(onError);
-  return app;
+  return (request, response) => {
+    knock(request, response).catch((error: unknown) => {
+      telemetry.record({ type: 'fault', error: error instanceof Error ? error : new Error(String(error)) });
+      if (response.headersSent || response.destroyed) response.destroy();
+      else turnAway(request, response, 500);
+    });
+  };
 }
 
 const SENTENCES = {
@@ -151,13 +148,13 @@ function recordRefusal(telemetry: Telemetry, status: number): void {
 }
 
 function exchangeOf(
-  request: Request,
+  request: IncomingMessage,
   intent: Exchange['intent'],
   { target, body }: Asked,
   signal: AbortSignal,
 ): Exchange {
   return {
-    method: request.method,
+    method: request.method ?? '',
     target,
     headers: clientHeaders(request.rawHeaders),
     body: request.method === 'POST' ? body : undefined,

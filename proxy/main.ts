@@ -60,7 +60,7 @@ export async function start(
   const migrator = createMigrator(shared);
   const router = createRouter({ ...config, ...shared, streams, migrator });
   const door = createDoor(router, config, telemetry);
-  const server = createDoorServer(door.app, deadlines);
+  const server = createDoorServer(door, deadlines);
   const leaveUnused = closeUnused(server);
   const ops = createServer(
     createOps({
