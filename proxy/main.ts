@@ -28,6 +28,17 @@ export interface Running {
 /** Resolves with the process's exit code, after SIGTERM or SIGINT; a second signal exits at once, with 1. */
 export async function run(config: Config): Promise<number> {
   const telemetry = createTelemetry({ level: config.logLevel });
+  // Before anybody can read that we listen, and so may tell us to stop.
+  const told = new Promise<string>((resolve) => {
+    let first = true;
+    for (const name of ['SIGTERM', 'SIGINT'] as const) {
+      process.on(name, () => {
+        if (!first) process.exit(1);
+        first = false;
+        resolve(name);
+      });
+    }
+  });
   let running: Running;
   try {
     running = await start(config, telemetry);
@@ -35,11 +46,7 @@ export async function run(config: Config): Promise<number> {
     process.stderr.write(`mcp-affinity: ${error instanceof Error ? error.message : String(error)}\n`);
     return 1;
   }
-  const signal = await new Promise<string>((resolve) => {
-    for (const name of ['SIGTERM', 'SIGINT'] as const) process.once(name, resolve);
-  });
-  for (const name of ['SIGTERM', 'SIGINT'] as const) process.once(name, () => process.exit(1));
-  telemetry.record({ type: 'stopping', signal });
+  telemetry.record({ type: 'stopping', signal: await told });
   await running.stop();
   telemetry.record({ type: 'stopped', clean: true });
   return 0;
