@@ -140,15 +140,40 @@ function bodyAnswer(reading: Reading, status: number, headers: RawHeaders, showi
 }
 
 function wholeBody(reading: Reading, status: number, headers: RawHeaders, body: Buffer): Attempt {
-  const { exchange, session, sink } = reading;
+  const { exchange, session } = reading;
   const ends = exchange.intent.kind === 'continue' && exchange.intent.verb === 'end';
   // 404 speaks of the session (MCP 2025-11-25, "Session Management"), but for a method that does not exist.
   if (status === 404 && session !== undefined && !ends && !saysMethodNotFound(body)) return { kind: 'gone' };
+  const show = (): Attempt => showWhole(reading, status, headers, body);
+  const doubt = session === undefined || ends ? undefined : doubtOf(status, body);
+  return doubt === undefined ? show() : { kind: 'doubtful', of: doubt, show };
+}
+
+function showWhole(reading: Reading, status: number, headers: RawHeaders, body: Buffer): Attempt {
+  const { sink } = reading;
   if (sink.shown !== 'nothing') return continuedByBody(reading, status, body);
   sink.head(status, headers);
   if (body.length > 0) sink.chunk(body);
   sink.end();
   return { kind: 'answered', status };
+}
+
+/** What servers say, beside the 404 that they should, when they do not know a session. */
+const UNKNOWN_SESSION =
+  /no valid session|(invalid|missing|unknown|expired) (or missing )?(mcp[ -])?session|session(?: id)? (was |is |has )?(not found|invalid|expired|unknown|terminated|closed|not initialized)|server not initialized|no transport found for session/i;
+/** Longer bodies are results, not complaints. */
+const COMPLAINT_BYTES = 4096;
+
+/**
+ * A 400 was refused before anything ran. A 200 with an error may be a tool's, which relays another server's words.
+ */
+function doubtOf(status: number, body: Buffer): 'gone' | 'lost' | undefined {
+  if ((status !== 400 && status !== 200) || body.length > COMPLAINT_BYTES) return undefined;
+  const text = body.toString('utf8');
+  if (!UNKNOWN_SESSION.test(text)) return undefined;
+  if (status === 400) return 'gone';
+  const parsed = parseMessages(text);
+  return parsed.kind === 'messages' && parsed.messages.every((message) => 'error' in message) ? 'lost' : undefined;
 }
 
 function saysMethodNotFound(body: Buffer): boolean {

@@ -162,8 +162,15 @@ export type Attempt =
   | { readonly kind: 'unsent'; readonly cause: Error; readonly blame: 'backend' | 'ours' }
   /** The home does not know the session; nothing ran. */
   | { readonly kind: 'gone' }
-  /** The backend may have acted. */
-  | { readonly kind: 'lost'; readonly cause: Error; readonly unanswered: readonly JsonRpcId[] }
+  /** The backend may have acted. `forgotten`: it does not know the session any more. */
+  | {
+      readonly kind: 'lost';
+      readonly cause: Error;
+      readonly unanswered: readonly JsonRpcId[];
+      readonly forgotten?: true;
+    }
+  /** It seems to say that it does not know the session, in words that may be about something else. Nothing was shown. */
+  | { readonly kind: 'doubtful'; readonly of: 'gone' | 'lost'; show(): Attempt }
   /** The client left first: nobody's fault. */
   | { readonly kind: 'abandoned' };
 
@@ -231,6 +238,8 @@ export type Migrated =
 /** Gives a session a new home; credentials come from the exchange. Never throws. */
 export interface Migrator {
   migrate(session: Session, to: Backend, exchange: Exchange, reason: MigrationReason): Promise<Migrated>;
+  /** Whether the home knows the session still: a ping that it answers. */
+  knows(session: Session, home: Backend, exchange: Exchange): Promise<boolean>;
   /** DELETEs a backend session that is nobody's home. Best effort, in the background. */
   discard(orphan: Session, at: Backend, exchange: Exchange): void;
 }

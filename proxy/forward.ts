@@ -3,6 +3,7 @@ import { unansweredPart, withCursor } from './address.ts';
 import { SessionsUnavailable } from './contract.ts';
 import type { Attempt, Backend, Exchange, Session, Sink } from './contract.ts';
 import type { Kept } from './keeper.ts';
+import { idsOf } from './jsonrpc.ts';
 import { ID_TAKEN, NO_ANSWER, NO_BACKEND, OUTCOME_UNKNOWN, REGISTRY_DOWN } from './refusal.ts';
 import { RememberingSink, mayChange } from './remember.ts';
 import { mayReplay } from './replay-safety.ts';
@@ -29,17 +30,37 @@ export async function forward(
   }
   if (!mayChange(exchange)) {
     const attempt = await rooms.upstream.send(exchange, session, to, story.sink);
-    return settle(rooms, story, session, to, attempt);
+    return settle(rooms, story, session, to, await certain(rooms, exchange, session, to, attempt));
   }
   const memory = new RememberingSink(story.sink, exchange, session, to, rooms);
-  const attempt = await rooms.upstream.send(exchange, session, to, memory);
+  const sent = await rooms.upstream.send(exchange, session, to, memory);
+  const attempt = await certain(rooms, exchange, session, to, sent);
   const kept = await memory.settled();
   if (kept.kind !== 'stored') return notKept(rooms, story, to, kept);
   if (kept.change !== undefined) rooms.telemetry.record({ type: 'session', change: kept.change });
   return settle(rooms, story, session, to, attempt);
 }
 
-function settle(rooms: Rooms, story: Story, session: Session | undefined, to: Backend, attempt: Attempt): Turn {
+type Certain = Exclude<Attempt, { kind: 'doubtful' }>;
+
+/** A home that answers a ping of the session knows it: its words were about something else. */
+async function certain(
+  rooms: Rooms,
+  exchange: Exchange,
+  session: Session | undefined,
+  to: Backend,
+  attempt: Attempt,
+): Promise<Certain> {
+  if (attempt.kind !== 'doubtful') return attempt;
+  if (session === undefined || (await rooms.migrator.knows(session, to, exchange))) {
+    return certain(rooms, exchange, session, to, attempt.show());
+  }
+  if (attempt.of === 'gone') return { kind: 'gone' };
+  const cause = new Error('the home does not know the session');
+  return { kind: 'lost', cause, unanswered: idsOf(exchange), forgotten: true };
+}
+
+function settle(rooms: Rooms, story: Story, session: Session | undefined, to: Backend, attempt: Certain): Turn {
   switch (attempt.kind) {
     case 'answered':
       return { outcome: 'answered', status: attempt.status };
@@ -78,7 +99,7 @@ function afterLoss(
   story: Story,
   session: Session | undefined,
   to: Backend,
-  { cause, unanswered }: Extract<Attempt, { kind: 'lost' }>,
+  { cause, unanswered, forgotten }: Extract<Attempt, { kind: 'lost' }>,
 ): Turn {
   // The body it was in the middle of has been cut.
   if (story.sink.shown === 'body') return { outcome: 'lost', status: 200 };
@@ -89,10 +110,18 @@ function afterLoss(
   if (story.losses < MAX_LOSSES && mayReplay(messages, session?.safeTools ?? [], rooms.replay)) {
     rooms.telemetry.record({ type: 'replay', verdict: 'again' });
     story.exchange = rest;
-    story.tried.set(to.id, 'lost');
+    story.tried.set(to.id, forgotten === true ? 'gone' : 'lost');
+    story.fresh = forgotten === true;
     return 'again';
   }
   rooms.telemetry.record({ type: 'replay', verdict: 'unknown' });
+  if (forgotten === true) {
+    // The session is healed all the same, for the next request.
+    story.verdict = { refusal: OUTCOME_UNKNOWN, ids: unanswered };
+    story.tried.set(to.id, 'gone');
+    story.fresh = true;
+    return 'again';
+  }
   return { ...refused(story, OUTCOME_UNKNOWN, unanswered), outcome: 'lost' };
 }
 
@@ -116,12 +145,13 @@ async function listen(rooms: Rooms, story: Story, exchange: Exchange, session: S
       : withCursor(exchange.headers, cursor.epoch === session.epoch ? cursor.id : undefined);
   const signal = AbortSignal.any([exchange.signal, leaving.signal]);
   const start = rooms.now();
-  const attempt = await rooms.upstream.send(
+  const sent = await rooms.upstream.send(
     { ...exchange, headers, signal },
     session,
     to,
     listeningSink(rooms, story, session),
   );
+  const attempt = await certain(rooms, exchange, session, to, sent);
   detach();
   if (story.sink.shown === 'stream' && rooms.now() - start > STEADY_MS) beginAnew(story);
   switch (attempt.kind) {

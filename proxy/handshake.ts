@@ -39,6 +39,8 @@ export interface Handshake {
     to: Backend,
     exchange: Exchange,
   ): Promise<Error | undefined>;
+  /** Whether a ping is answered as one of a session that is known. Trouble on the way says nothing: it is taken for yes. */
+  knows(session: Session, home: Backend, exchange: Exchange): Promise<boolean>;
   /** DELETEs a backend session that is nobody's home. Best effort, not awaited. */
   discard(housed: Session, to: Backend, exchange: Exchange): void;
 }
@@ -79,18 +81,24 @@ export function createHandshake(upstream: Upstream): Handshake {
     },
 
     async tell(steps, housed, to, exchange) {
-      const version =
-        housed.protocolVersion >= FIRST_NAMED_REVISION ? [HEADER.protocolVersion, housed.protocolVersion] : [];
       for (const step of steps) {
         const message: JsonRpcRequest | JsonRpcNotification = step.method.startsWith('notifications/')
           ? step
           : { ...step, id: nextId() };
         const intent: Intent = { kind: 'continue', id: housed.id, verb: 'post', messages: [message] };
-        const said = await say(post(exchange, intent, message, version), housed, to);
+        const said = await say(post(exchange, intent, message, versionOf(housed)), housed, to);
         if (said.kind === 'failed') return said.cause;
         if (said.status >= 300) return new Error(`${step.method} was answered with status ${said.status}`);
       }
       return undefined;
+    },
+
+    async knows(session, home, exchange) {
+      const ping: JsonRpcRequest = { jsonrpc: '2.0', id: nextId(), method: 'ping' };
+      const intent: Exchange['intent'] = { kind: 'continue', id: session.id, verb: 'post', messages: [ping] };
+      const { sink } = listener();
+      const attempt = await upstream.send(post(exchange, intent, ping, versionOf(session)), session, home, sink);
+      return attempt.kind !== 'gone' && attempt.kind !== 'doubtful';
     },
 
     discard(housed, to, exchange) {
@@ -104,6 +112,10 @@ export function createHandshake(upstream: Upstream): Handshake {
       );
     },
   };
+}
+
+function versionOf({ protocolVersion }: Session): RawHeaders {
+  return protocolVersion >= FIRST_NAMED_REVISION ? [HEADER.protocolVersion, protocolVersion] : [];
 }
 
 function ours({ target }: Exchange): Pick<Exchange, 'target' | 'signal'> {
@@ -137,6 +149,7 @@ function causeOf(attempt: Exclude<Attempt, { kind: 'answered' }>): Error {
     case 'lost':
       return attempt.cause;
     case 'gone':
+    case 'doubtful':
       return new Error('the new home has forgotten the session');
     case 'abandoned':
       return new Error(`no answer within ${ANSWER_MS / 1000} s`);

@@ -60,6 +60,7 @@ export function createMigrator(rooms: MigratorRooms): Migrator {
 
   return {
     migrate,
+    knows: (session, home, exchange) => means.handshake.knows(session, home, exchange),
     discard: (orphan, at, exchange) => means.handshake.discard(orphan, at, exchange),
   };
 }

@@ -110,6 +110,7 @@ async function carryOut(
 ): Promise<Turn> {
   switch (decision.kind) {
     case 'forward':
+      if (story.verdict !== undefined) return told(story, story.verdict);
       return forward(rooms, story, exchange, session, decision.to);
     case 'wait':
       return hold(rooms, story);
@@ -187,6 +188,10 @@ async function ended(rooms: Rooms, story: Story): Promise<Ending> {
   story.sink.head(200, ['content-length', '0']);
   story.sink.end();
   return { outcome: 'answered', status: 200 };
+}
+
+function told(story: Story, { refusal, ids }: NonNullable<Story['verdict']>): Ending {
+  return { ...refused(story, refusal, ids), outcome: 'lost' };
 }
 
 function accepted({ sink }: Story): Ending {

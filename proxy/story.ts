@@ -54,6 +54,8 @@ export type Story = {
   cursor: Cursor | undefined;
   /** The client has an open listening stream. */
   listening: boolean;
+  /** What the client is told once the session has a home again: its request must not go to it. */
+  verdict: { readonly refusal: Refusal; readonly ids: readonly JsonRpcId[] } | undefined;
   /** The last backend that was tried. */
   backend: string | undefined;
 };
@@ -77,6 +79,7 @@ export function beginStory(exchange: Exchange, sink: Sink): Story {
     reread: false,
     cursor: undefined,
     listening: false,
+    verdict: undefined,
     backend: undefined,
   };
 }
