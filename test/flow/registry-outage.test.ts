@@ -16,9 +16,12 @@ const REFUSAL = 2_000;
 const TRY_AGAIN = [503, '1'];
 const said = ({ status, headers }: { status: number; headers: Headers }) => [status, headers.get('retry-after')];
 
-/** Until the registry can be used again: a new session can be had. */
-const healed = ({ url }: Flow): Promise<unknown> =>
-  until('the registry is back', async () => (await rawOpen(url)).status === 200, 15_000);
+/** Until every proxy can use the registry again: a new session can be had. */
+const healed = async ({ proxies }: Flow): Promise<void> => {
+  for (const { url } of proxies) {
+    await until('the registry is back', async () => (await rawOpen(url)).status === 200, 15_000);
+  }
+};
 
 describe('Redis is stopped for five seconds (SIGSTOP)', () => {
   test('known sessions never fail, and lose nothing', async () => {

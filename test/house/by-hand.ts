@@ -42,9 +42,11 @@ export function rawPing(url: string, id: string): Promise<RawAnswer> {
 /** The text of the tool's answer. */
 export async function rawCall(url: string, id: string, name: string, args: object = {}): Promise<string> {
   const call = { id: 2, method: 'tools/call', params: { name, arguments: args } };
-  const { message } = await rawPost(url, call, { 'mcp-session-id': id });
-  const result = typeof message === 'object' && message && 'result' in message ? message.result : undefined;
-  const [part] = CallToolResultSchema.parse(result).content;
+  const { status, message } = await rawPost(url, call, { 'mcp-session-id': id });
+  if (typeof message !== 'object' || !message || !('result' in message)) {
+    throw new Error(`${name} was answered with ${status}: ${JSON.stringify(message)}`);
+  }
+  const [part] = CallToolResultSchema.parse(message.result).content;
   return part?.type === 'text' ? part.text : '';
 }
 
