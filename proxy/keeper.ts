@@ -149,12 +149,13 @@ function journalKeeper(
     'method' in message && !isRequest(message) && remembered(message) !== undefined ? [message] : [],
   );
   const promise = messages.some((message) => remembered(message) === 'promise');
+  let headPassed = false;
 
   return {
     wants(queue) {
       const [part] = queue;
       if (part?.kind === 'head') {
-        if (part.status >= 300) return 'nothing';
+        if (headPassed || part.status >= 300) return 'nothing';
         if (isStream(part.headers))
           return notifications.length > 0 ? { answers: [], headers: part.headers } : 'nothing';
         if (requests.size === 0 && notifications.length === 0) return 'nothing';
@@ -168,6 +169,7 @@ function journalKeeper(
       return answers.length === 0 ? 'nothing' : { answers, headers: [] };
     },
     store({ answers }) {
+      headPassed = true;
       const changes: (readonly [JsonRpcRequest | JsonRpcNotification, JsonRpcResponse | undefined])[] = [];
       for (const notification of notifications) changes.push([notification, undefined]);
       notifications = [];
