@@ -1,7 +1,7 @@
 /** Makes a configuration of flags and environment, or a list of every fault in them. */
 
 import { z } from 'zod';
-import { type Given, OPTIONS, type Option, readOptions, shown } from './options.ts';
+import { type Given, OPTIONS, type Option, type Read, readObject, readOptions, shown } from './options.ts';
 
 /** What a proxy runs with: parsed once, at start. Times are in seconds. */
 export type Config = {
@@ -141,7 +141,15 @@ const SCHEMA = z.object({
  * variable, what was expected and what it got; a password is never in them.
  */
 export function parseConfig(args: readonly string[], env: Readonly<Record<string, string | undefined>>): Parsed {
-  const { given, faults } = readOptions(args, env);
+  return check(readOptions(args, env));
+}
+
+/** The same rules for options given in code, under the names of `Config`. */
+export function checkOptions(options: Readonly<Record<string, unknown>>): Parsed {
+  return check(readObject(options));
+}
+
+function check({ given, faults }: Read): Parsed {
   const raw = Object.fromEntries(
     Object.entries<Option>(OPTIONS).map(([name, { many }]) => {
       const values = given.get(name)?.values;

@@ -1,22 +1,16 @@
-/** Builds the rooms, listens, and shuts down gracefully: the only place that constructs adapters. */
-import { randomUUID } from 'node:crypto';
+/** Listens on both ports, and shuts down gracefully. */
 import { createServer } from 'node:http';
 import type { Server } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
-import { DEADLINES, createDoor, createDoorServer } from './app.ts';
+import { DEADLINES, createDoorServer } from './app.ts';
 import type { Deadlines } from './app.ts';
-import { staticBackends } from './backends/static.ts';
 import type { Config } from './config.ts';
-import type { Sessions, Telemetry } from './contract.ts';
-import { createMigrator } from './migrate.ts';
+import { createDoor } from './door.ts';
 import { createOps } from './ops.ts';
-import { createRouter } from './router.ts';
-import { cachedSessions } from './sessions/cached.ts';
-import { memorySessions } from './sessions/memory.ts';
-import { redisSessions } from './sessions/redis.ts';
-import { createStreams } from './streams.ts';
+import { buildHouse } from './rooms.ts';
+import type { Given } from './rooms.ts';
 import { createTelemetry } from './telemetry.ts';
-import { createUpstream } from './upstream.ts';
+import type { TelemetryWithMetrics } from './telemetry.ts';
 
 export interface Running {
   readonly port: number;
@@ -55,31 +49,25 @@ export async function run(config: Config): Promise<number> {
 /** Listens on both ports. Throws when one cannot be had. */
 export async function start(
   config: Config,
-  telemetry: ReturnType<typeof createTelemetry>,
+  telemetry: TelemetryWithMetrics,
   deadlines: Deadlines = DEADLINES,
+  given: Given = {},
 ): Promise<Running> {
   let ready = false;
-  const sessions = openSessions(config, telemetry);
-  const backends = staticBackends(config.backends);
-  const upstream = createUpstream({ answerSeconds: config.answerSeconds });
-  const shared = { sessions, backends, upstream, telemetry, now: Date.now, draw: Math.random, token: randomUUID };
-  const streams = createStreams(sessions);
-  const migrator = createMigrator(shared);
-  const router = createRouter({ ...config, ...shared, streams, migrator });
-  const door = createDoor(router, config, telemetry);
-  const server = createDoorServer(door, deadlines);
+  const house = buildHouse(config, telemetry, given);
+  const door = createDoor(house.router, config, telemetry);
+  const server = createDoorServer(door, config.path, deadlines);
   const leaveUnused = closeUnused(server);
   const ops = createServer(
     createOps({
       metrics: () => telemetry.metrics(),
       contentType: telemetry.contentType,
-      ready: () => ready && backends.list().length > 0,
+      ready: () => ready && house.backends.list().length > 0,
     }),
   );
 
   async function closeRooms(): Promise<void> {
-    streams.close();
-    await Promise.all([upstream.close(), sessions.close(), backends.close(), closed(ops, 0)]);
+    await Promise.all([house.close(), closed(ops, 0)]);
   }
   async function stop(): Promise<void> {
     ready = false;
@@ -102,13 +90,6 @@ export async function start(
     await closeRooms();
     throw error;
   }
-}
-
-function openSessions(config: Config, telemetry: Telemetry): Sessions {
-  const { sessionTtl: ttlSeconds, redis: url } = config;
-  if (url === undefined) return memorySessions({ ttlSeconds });
-  const record = (event: Parameters<Telemetry['record']>[0]): void => telemetry.record(event);
-  return cachedSessions(redisSessions({ url, ttlSeconds, record }), { ttlSeconds });
 }
 
 async function listen(server: Server, port: number, host: string, flag: string): Promise<number> {

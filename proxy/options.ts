@@ -158,6 +158,21 @@ export function readOptions(args: readonly string[], env: Readonly<Record<string
   return { given, faults };
 }
 
+/** Takes options as an object holds them; what is undefined says nothing. */
+export function readObject(options: Readonly<Record<string, unknown>>): Read {
+  const given = new Map<string, Given>();
+  const faults = Object.keys(options)
+    .filter((name) => !(name in OPTIONS))
+    .map((name) => `${name}: unknown option`);
+  for (const [name, option] of Object.entries<Option>(OPTIONS)) {
+    const value = options[name];
+    const values = (Array.isArray(value) ? value : [value]).filter((one) => one !== undefined).map(String);
+    if (values.length > 0) given.set(name, { source: name, values });
+    else if (option.fallback !== undefined) given.set(name, { source: name, values: [option.fallback] });
+  }
+  return { given, faults };
+}
+
 function readFlags(args: readonly string[]): { values: ReadonlyMap<string, string[]>; faults: string[] } {
   const options = Object.fromEntries([...BY_FLAG.keys()].map((flag) => [flag, { type: 'string' } as const]));
   const { tokens } = parseArgs({ args, options, strict: false, allowPositionals: true, tokens: true });

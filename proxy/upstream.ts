@@ -10,6 +10,8 @@ import { idsOf } from './jsonrpc.ts';
 export type UpstreamOptions = {
   /** How long a backend may take to begin its answer; undefined for no limit. */
   readonly answerSeconds: number | undefined;
+  /** Fields of our own, said to every backend. */
+  readonly mark?: RawHeaders;
 };
 
 const CONNECT_MS = 3000;
@@ -21,7 +23,7 @@ const MAX_HEADER_BYTES = 64 * 1024;
  * Two pools without a cap, as undici's scans its sockets: with thousands of listening streams among them, each POST
  * would pay for the scan. `close` breaks off what is still running.
  */
-export function createUpstream({ answerSeconds }: UpstreamOptions): Upstream & { close(): Promise<void> } {
+export function createUpstream({ answerSeconds, mark = [] }: UpstreamOptions): Upstream & { close(): Promise<void> } {
   const options: Agent.Options = {
     connections: null,
     pipelining: 1,
@@ -36,7 +38,7 @@ export function createUpstream({ answerSeconds }: UpstreamOptions): Upstream & {
   return {
     send(exchange, session, to, sink) {
       const agent = exchange.method === 'GET' ? streams : posts;
-      return new Promise((resolve) => attempt(agent, { exchange, session, to, sink }, resolve));
+      return new Promise((resolve) => attempt(agent, { exchange, session, to, sink, mark }, resolve));
     },
     async close() {
       await Promise.all([posts.destroy(), streams.destroy()]);
@@ -49,6 +51,7 @@ type Sending = {
   readonly session: Session | undefined;
   readonly to: Backend;
   readonly sink: Sink;
+  readonly mark: RawHeaders;
 };
 
 function attempt(agent: Agent, sending: Sending, resolve: (attempt: Attempt) => void): void {
@@ -103,7 +106,7 @@ function attempt(agent: Agent, sending: Sending, resolve: (attempt: Attempt) => 
   return undefined;
 }
 
-function dispatchOptions({ exchange, session }: Sending, to: Backend): Dispatcher.DispatchOptions {
+function dispatchOptions({ exchange, session, mark }: Sending, to: Backend): Dispatcher.DispatchOptions {
   const headers = requestHeaders(exchange.headers, {
     backendSessionId: session?.backendSessionId,
     clientSessionId: session?.id,
@@ -112,7 +115,7 @@ function dispatchOptions({ exchange, session }: Sending, to: Backend): Dispatche
     origin: to.origin,
     path: exchange.target,
     method: exchange.method,
-    headers,
+    headers: [...headers, ...mark],
     body: exchange.body ?? null,
   };
 }

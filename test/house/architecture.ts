@@ -31,8 +31,8 @@ const LEVELS: readonly (readonly string[])[] = [
   ['sessions/', 'backends/', 'upstream', 'telemetry', 'config'],
   ['migrate', 'handshake'],
   ['router', 'forward', 'story', 'remember', 'keeper', 'streams'],
-  ['app', 'body', 'sink', 'passthrough', 'ops'],
-  ['main', 'index', 'cli'],
+  ['app', 'door', 'body', 'sink', 'passthrough', 'ops'],
+  ['main', 'rooms', 'index', 'cli'],
 ];
 /** The levels that each level may use, and those of which it may know the types only. */
 const USES: readonly { readonly whole: readonly number[]; readonly types: readonly number[] }[] = [

@@ -1,0 +1,154 @@
+/** The door: what comes in over HTTP becomes an exchange with a bounded body, an abort signal and a sink. */
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { lingering, readBody } from './body.ts';
+import { classify } from './classify.ts';
+import { CODE } from './contract.ts';
+import type { Exchange, Sink, Telemetry } from './contract.ts';
+import { mayEnter } from './guard.ts';
+import type { GuardRules } from './guard.ts';
+import { clientHeaders, headerCount } from './headers.ts';
+import { idsOf } from './jsonrpc.ts';
+import { INTERNAL, STOPPING, refuse } from './refusal.ts';
+import type { Router } from './router.ts';
+import { ResponseSink } from './sink.ts';
+
+export type DoorRules = GuardRules & {
+  /** Bytes. */
+  readonly maxBody: number;
+};
+
+export interface Door {
+  /** Turns away, with an answer, a request that the rules of the door do not let in. */
+  admits(request: IncomingMessage, response: ServerResponse): boolean;
+  /** Takes an admitted request of the MCP endpoint; `target` is its path and query. Never throws. */
+  enter(request: IncomingMessage, response: ServerResponse, target: string): void;
+  /** Answers for us, without reading what is left of the request. */
+  turnAway(request: IncomingMessage, response: ServerResponse, status: keyof typeof SENTENCES): void;
+  /** Ends the listening streams, and lets the clients' connections close after the answers that still run. */
+  close(): void;
+  /** Ends what still runs, each with an answer of our own. */
+  cut(): void;
+}
+
+/** Where the request goes, as path and query, and what it brings. */
+type Asked = { readonly target: string; readonly body: Buffer };
+type Run = { readonly exchange: Exchange; readonly sink: Sink; readonly leave: AbortController };
+
+export function createDoor(router: Router, rules: DoorRules, telemetry: Telemetry): Door {
+  const running = new Set<Run>();
+  const turnAway = createTurnAway(telemetry);
+  let closing = false;
+
+  async function pass(request: IncomingMessage, response: ServerResponse, asked: Asked): Promise<void> {
+    const sink = new ResponseSink(response, { closing: () => closing });
+    if (closing && request.method === 'GET') return refuse(sink, STOPPING, []);
+    const intent = classify(request.method ?? '', (name) => fieldOf(request, name), asked.body);
+    if (intent.kind === 'malformed') {
+      refuse(sink, intent, [], intent.allow === undefined ? [] : ['allow', intent.allow]);
+      recordRefusal(telemetry, intent.status);
+      return;
+    }
+    const leave = new AbortController();
+    response.once('close', () => {
+      if (!response.writableFinished) leave.abort();
+    });
+    if (response.destroyed) return;
+    const run = { exchange: exchangeOf(request, intent, asked, leave.signal), sink, leave };
+    running.add(run);
+    await router.handle(run.exchange, sink);
+    running.delete(run);
+  }
+
+  async function knock(request: IncomingMessage, response: ServerResponse, target: string): Promise<void> {
+    const body = parsedBody(request) ?? (await readBody(request, rules.maxBody));
+    if (body === 'left') return undefined;
+    return Buffer.isBuffer(body) ? pass(request, response, { target, body }) : turnAway(request, response, body);
+  }
+
+  return {
+    admits(request, response) {
+      const fault = faultOf(request, rules);
+      if (fault !== undefined) turnAway(request, response, fault);
+      return fault === undefined;
+    },
+    enter(request, response, target) {
+      knock(request, response, target).catch((error: unknown) => {
+        telemetry.record({ type: 'fault', error: error instanceof Error ? error : new Error(String(error)) });
+        if (response.headersSent || response.destroyed) response.destroy();
+        else turnAway(request, response, 500);
+      });
+    },
+    turnAway,
+    close() {
+      closing = true;
+      for (const { exchange, sink, leave } of running) {
+        if (exchange.method !== 'GET' || sink.shown === 'body') continue;
+        refuse(sink, STOPPING, []);
+        leave.abort();
+      }
+    },
+    cut() {
+      for (const { exchange, sink, leave } of running) {
+        refuse(sink, STOPPING, idsOf(exchange));
+        leave.abort();
+      }
+    },
+  };
+}
+
+function createTurnAway(telemetry: Telemetry): Door['turnAway'] {
+  return (request, response, status) => {
+    response.setHeader('connection', 'close');
+    const sink = new ResponseSink(response, { closing: () => false });
+    const code = status === 500 ? CODE.internal : CODE.server;
+    refuse(lingering(sink, request), { status, code, message: SENTENCES[status] }, []);
+    recordRefusal(telemetry, status);
+  };
+}
+
+function faultOf({ rawHeaders, headers }: IncomingMessage, rules: GuardRules): 400 | 403 | undefined {
+  // The backend might read another one than the rule (RFC 9112, section 3.2).
+  if (headerCount(rawHeaders, 'host') !== 1) return 400;
+  return mayEnter({ host: headers.host, origin: headers.origin }, rules) ? undefined : 403;
+}
+
+/** What a body parser before us made of it, as JSON again; undefined where there was none. */
+function parsedBody(request: IncomingMessage): Buffer | undefined {
+  const body: unknown = 'body' in request ? request.body : undefined;
+  if (body === undefined || Buffer.isBuffer(body)) return body;
+  return Buffer.from(typeof body === 'string' ? body : JSON.stringify(body));
+}
+
+const SENTENCES = {
+  400: 'Bad request: Host must be there once',
+  403: 'Forbidden: this Host or Origin is not allowed',
+  404: 'Not found',
+  413: 'Payload too large',
+  415: 'Unsupported Content-Encoding: the body must be sent as it is',
+  500: INTERNAL.message,
+} as const;
+
+function recordRefusal(telemetry: Telemetry, status: number): void {
+  telemetry.record({ type: 'exchange', verb: 'malformed', status, outcome: 'refused', seconds: 0 });
+}
+
+function exchangeOf(
+  request: IncomingMessage,
+  intent: Exchange['intent'],
+  { target, body }: Asked,
+  signal: AbortSignal,
+): Exchange {
+  return {
+    method: request.method ?? '',
+    target,
+    headers: clientHeaders(request.rawHeaders),
+    body: request.method === 'POST' ? body : undefined,
+    intent,
+    signal,
+  };
+}
+
+function fieldOf({ headers }: IncomingMessage, name: string): string | undefined {
+  const value = headers[name];
+  return Array.isArray(value) ? value.join(', ') : value;
+}
