@@ -299,6 +299,8 @@ export const HEADER = {
   affinitySession: 'mcp-affinity-session',
   /** On the `initialize` of a migration: the id that the old home had issued. */
   affinityPrevious: 'mcp-affinity-previous',
+  /** From one task's middleware to another's: serve it yourself. */
+  affinityHop: 'mcp-affinity-hop',
   /** Every header with this prefix is ours: a client's own are dropped. */
   affinityPrefix: 'mcp-affinity-',
 } as const;

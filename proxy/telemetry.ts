@@ -11,6 +11,13 @@ type Level = 'error' | 'warn' | 'info' | 'debug';
 /** Where log lines go, each with its line feed. */
 export type LogDestination = { write(line: string): void };
 
+export type TelemetryOptions = {
+  readonly level: Level;
+  readonly destination?: LogDestination;
+  /** A new one by default. */
+  readonly registry?: Registry;
+};
+
 export type TelemetryWithMetrics = Telemetry & {
   /** The Prometheus text of everything counted, the process's own values included. */
   metrics(): Promise<string>;
@@ -22,8 +29,8 @@ export type TelemetryWithMetrics = Telemetry & {
  * is always written, and first: earlier ones wait for it, or for a `fault` or `stopped` that comes instead. Session ids
  * are shown as the first 8 hex digits of their SHA-256, and never label a metric; nor does an address or a path.
  */
-export function createTelemetry(options: { level: Level; destination?: LogDestination }): TelemetryWithMetrics {
-  const registry = new Registry();
+export function createTelemetry(options: TelemetryOptions): TelemetryWithMetrics {
+  const registry = options.registry ?? new Registry();
   const counted = createMetrics(registry);
   startAtZero(counted);
   const log = createLog(options.level, options.destination ?? stdout());
