@@ -1,0 +1,5 @@
+/** `mcp-affinity/server`: what a backend may use in its own app. */
+
+export { findTaskId } from './identity.ts';
+export { memoryState, redisState } from './state.ts';
+export type { RedisScripts, SessionState, StateOptions, StateValue, StateValues } from './state.ts';

@@ -1,0 +1,130 @@
+/** The packed package in an empty project: the library, its types, the server part and the bin, without our tools. */
+
+import { execFile, spawn } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { z } from 'zod';
+import { type TestServers, startServers } from '../house/servers.ts';
+import { startTalk } from '../house/talk.ts';
+
+const run = promisify(execFile);
+const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+const folder = mkdtempSync(join(tmpdir(), 'mcp-affinity-package-'));
+const PACKED = z.array(z.object({ filename: z.string() })).min(1);
+let servers: TestServers;
+
+/** What a user writes: five lines that matter. */
+const APP = `
+import express from 'express';
+import { sessionAffinity } from 'mcp-affinity';
+const app = express();
+app.use('/mcp', sessionAffinity({ backends: process.argv.slice(2), logger: { write() {} } }));
+const server = app.listen(0, '127.0.0.1', () => console.log(JSON.stringify(server.address())));
+`;
+const PROXY = `
+import { createProxy } from 'mcp-affinity';
+const proxy = createProxy({ backends: process.argv.slice(2), port: 0, opsPort: 0, logger: { write() {} } });
+console.log(JSON.stringify(await proxy.listen()));
+`;
+const TYPED = `
+import { createServer } from 'node:http';
+import { ConfigurationError, createProxy, sessionAffinity, type Backends, type Proxy, type Sessions } from 'mcp-affinity';
+import { findTaskId, memoryState, type SessionState } from 'mcp-affinity/server';
+const proxy: Proxy = createProxy({ backends: ['http://127.0.0.1:3000'], holdSeconds: 5 });
+const state: SessionState = memoryState({ ttlSeconds: 60 });
+const task: Promise<string> = findTaskId();
+createServer(sessionAffinity({ backends: ['http://127.0.0.1:3000'], replay: 'never' }));
+// @ts-expect-error: a word that is no policy
+createProxy({ backends: [], replay: 'sometimes' });
+export type Own = { backends: Backends; sessions: Sessions };
+export { ConfigurationError, proxy, state, task };
+`;
+
+beforeAll(async () => {
+  servers = await startServers(['a', 'b']);
+  const { stdout } = await run('npm', ['pack', '--json', '--pack-destination', folder], { cwd: ROOT });
+  const [packed] = PACKED.parse(JSON.parse(stdout.slice(stdout.indexOf('['))));
+  writeFileSync(join(folder, 'package.json'), JSON.stringify({ name: 'empty', type: 'module', private: true }));
+  const quiet = ['--no-audit', '--no-fund', '--loglevel=error'];
+  await run('npm', ['install', ...quiet, `./${packed?.filename}`, 'express'], { cwd: folder });
+  writeFileSync(join(folder, 'app.js'), APP);
+  writeFileSync(join(folder, 'proxy.js'), PROXY);
+  writeFileSync(join(folder, 'typed.ts'), TYPED);
+}, 180_000);
+
+afterAll(async () => {
+  await servers.close();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+/** Starts a program there, and speaks through the port that its first line says. */
+async function speakThrough(command: string, args: readonly string[]): Promise<string[]> {
+  const { PATH = '' } = process.env;
+  const child = spawn(command, args, { cwd: folder, env: { PATH }, stdio: ['ignore', 'pipe', 'inherit'] });
+  try {
+    const line = await new Promise<string>((resolve, reject) => {
+      createInterface(child.stdout).once('line', resolve);
+      child.once('exit', (code) => reject(new Error(`${command} ended with ${code} before it listened`)));
+    });
+    const { port } = z.object({ port: z.number() }).parse(JSON.parse(line));
+    const talk = await startTalk(`http://127.0.0.1:${port}/mcp`);
+    const said = [await talk.count(), await talk.count(), await talk.count()];
+    await talk.close();
+    return said.map((one) => one.slice(1));
+  } finally {
+    child.kill('SIGTERM');
+  }
+}
+
+test('the middleware in an Express app', async () => {
+  expect(await speakThrough(process.execPath, ['app.js', ...servers.origins])).toEqual(['1', '2', '3']);
+});
+
+test('createProxy', async () => {
+  expect(await speakThrough(process.execPath, ['proxy.js', ...servers.origins])).toEqual(['1', '2', '3']);
+});
+
+test('the bin, as npx finds it', async () => {
+  const backends = servers.origins.flatMap((origin) => ['--backend', origin]);
+  const bin = join(folder, 'node_modules', '.bin', 'mcp-affinity');
+  expect(await speakThrough(bin, ['--port', '0', '--ops-port', '0', ...backends])).toEqual(['1', '2', '3']);
+  const { stdout } = await run('npx', ['--no-install', 'mcp-affinity', '--version'], { cwd: folder });
+  const manifest = z
+    .object({ version: z.string() })
+    .parse(JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')));
+  expect(stdout.trim()).toBe(manifest.version);
+});
+
+test.each([
+  ['node16', 'node16'],
+  ['bundler', 'esnext'],
+])('types under %s resolution', async (moduleResolution, module) => {
+  const tsc = join(ROOT, 'node_modules', '.bin', 'tsc');
+  const types = ['--typeRoots', join(ROOT, 'node_modules', '@types'), '--types', 'node'];
+  const flags = [
+    '--noEmit',
+    '--strict',
+    '--target',
+    'es2024',
+    '--module',
+    module,
+    '--moduleResolution',
+    moduleResolution,
+  ];
+  const { stdout } = await run(tsc, [...flags, ...types, 'typed.ts'], { cwd: folder }).catch((error: unknown) => {
+    throw new Error(z.object({ stdout: z.string() }).parse(error).stdout);
+  });
+  expect(stdout).toBe('');
+});
+
+test('brings nothing that only we need', () => {
+  const installed = JSON.parse(readFileSync(join(folder, 'package-lock.json'), 'utf8')) as { packages: object };
+  const names = Object.keys(installed.packages).map((path) => path.replace(/^.*node_modules\//, ''));
+  for (const ours of ['vitest', 'typescript', 'oxlint', 'fast-check', 'knip', 'node'])
+    expect(names).not.toContain(ours);
+});
