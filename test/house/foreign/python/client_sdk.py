@@ -1,0 +1,17 @@
+"""The official Python SDK's client: client_sdk.py URL MODE."""
+
+import asyncio
+import sys
+
+from mcp import Client
+
+from lines import serve
+
+
+async def main():
+    async with Client(sys.argv[1], mode=sys.argv[2]) as client:
+        await client.list_tools()
+        await serve(client)
+
+
+asyncio.run(main())
