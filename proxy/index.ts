@@ -102,7 +102,7 @@ export function sessionAffinity({ secret, ...options }: MiddlewareOptions): Midd
   const door = createDoor(house.router, { ...config, host: '0.0.0.0' }, telemetry);
   const middleware = (request: IncomingMessage, response: ServerResponse, next?: () => void): void => {
     if (next !== undefined && isHop(request.headers[HEADER.affinityHop], hop)) next();
-    else door.enter(request, response);
+    else if (door.admits(request, response)) door.enter(request, response, targetOf(request));
   };
   return Object.assign(middleware, {
     async close() {
@@ -111,6 +111,13 @@ export function sessionAffinity({ secret, ...options }: MiddlewareOptions): Midd
       await house.close();
     },
   });
+}
+
+/** Express takes the path that it is mounted at off `url`; the backends are asked at the whole one. */
+function targetOf(request: IncomingMessage): string {
+  return 'originalUrl' in request && typeof request.originalUrl === 'string'
+    ? request.originalUrl
+    : (request.url ?? '/');
 }
 
 function isHop(value: string | string[] | undefined, hop: string): boolean {

@@ -123,7 +123,8 @@ test.each([
 });
 
 test('brings nothing that only we need', () => {
-  const installed = JSON.parse(readFileSync(join(folder, 'package-lock.json'), 'utf8')) as { packages: object };
+  const lock: unknown = JSON.parse(readFileSync(join(folder, 'package-lock.json'), 'utf8'));
+  const installed = z.object({ packages: z.record(z.string(), z.unknown()) }).parse(lock);
   const names = Object.keys(installed.packages).map((path) => path.replace(/^.*node_modules\//, ''));
   for (const ours of ['vitest', 'typescript', 'oxlint', 'fast-check', 'knip', 'node'])
     expect(names).not.toContain(ours);

@@ -6,7 +6,7 @@ import { v2Server, versionOf } from '../house/foreign/kinds.ts';
 import { startForeign } from '../house/foreign/servers.ts';
 import { newTable } from '../house/foreign/table.ts';
 import { startServers } from '../house/servers.ts';
-import { rawPost } from '../house/raw.ts';
+import { rawPost } from '../house/by-hand.ts';
 import { until } from '../house/until.ts';
 
 const table = newTable('Revisions', 'revision', ['affinity', 'home killed']);

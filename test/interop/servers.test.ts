@@ -10,7 +10,7 @@ import { type Kind, PYTHON_KINDS, nodeKinds, pythonKinds } from '../house/foreig
 import { PYTHON_MS, type Python, findPython } from '../house/foreign/python.ts';
 import { type ForeignServer, type ForeignServers, startForeign } from '../house/foreign/servers.ts';
 import { type Row, newTable } from '../house/foreign/table.ts';
-import { rawOpen, rawPing, rawPost, rawStatus } from '../house/raw.ts';
+import { rawOpen, rawPing, rawPost, rawStatus } from '../house/by-hand.ts';
 import { until } from '../house/until.ts';
 
 const KIND_MS = 120_000;

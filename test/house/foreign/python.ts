@@ -1,7 +1,7 @@
 /** A Python that has the official SDK and FastMCP, where one can be had: once for all test files that want it. */
 
 import { execFile } from 'node:child_process';
-import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -9,8 +9,8 @@ import { promisify } from 'node:util';
 import { until } from '../until.ts';
 
 const run = promisify(execFile);
-const TOOL = fileURLToPath(new URL('../../../../shared/tools/python-mcp', import.meta.url));
 const FOLDER = join(tmpdir(), 'mcp-affinity-python');
+const PYTHON = join(FOLDER, 'bin', 'python');
 const LOCK = `${FOLDER}.lock`;
 /** Two packages and what they need, from an index nearby or from far away. Milliseconds. */
 export const PYTHON_MS = 240_000;
@@ -20,22 +20,23 @@ export type Python =
   | { readonly kind: 'python'; readonly path: string; readonly mcp: string; readonly fastmcp: string }
   | { readonly kind: 'none'; readonly why: string };
 
-/** `MCP_PYTHON` names one that has both; else the tool beside the repository makes one, which is kept. Versions are major. */
+/** `MCP_PYTHON` names one that has both; else python3 makes one, which is kept. Versions are major. */
 export async function findPython(): Promise<Python> {
   const { MCP_PYTHON: given } = process.env;
   if (given !== undefined && given !== '') return ask(given);
-  if (!existsSync(TOOL))
-    return { kind: 'none', why: 'MCP_PYTHON is not set, and ../shared/tools/python-mcp is not there' };
   await until('the Python environment is free', lock, PYTHON_MS);
   try {
-    await run(TOOL, [FOLDER]);
+    const made = await ask(PYTHON);
+    if (made.kind === 'python') return made;
+    await run('python3', ['-m', 'venv', '--clear', FOLDER]);
+    await run(PYTHON, ['-m', 'pip', 'install', '-q', '--retries', '0', 'mcp', 'fastmcp']);
+    return await ask(PYTHON);
   } catch (error) {
-    const said = error instanceof Error && 'stderr' in error ? String(error.stderr).trim().split('\n').at(-1) : '';
-    return { kind: 'none', why: said === undefined || said === '' ? 'python-mcp failed' : said };
+    const said = error instanceof Error ? error.message.trim().split('\n').at(-1) : String(error);
+    return { kind: 'none', why: `MCP_PYTHON is not set, and python3 could not install mcp and fastmcp: ${said}` };
   } finally {
     rmSync(LOCK, { force: true });
   }
-  return ask(join(FOLDER, 'bin', 'python'));
 }
 
 export function pythonFile(name: string): string {
