@@ -1,6 +1,8 @@
 /** Clients that are not ours, unmodified, through the proxy to three sample servers, whose homes are killed under them. */
 
 import { execFile } from 'node:child_process';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { z } from 'zod';
@@ -16,6 +18,7 @@ import { soon, until } from '../house/until.ts';
 
 const run = promisify(execFile);
 const CLIENT_MS = 90_000;
+const INSPECTOR = '2.12.0';
 /** How long an effect runs, in milliseconds: its home is killed meanwhile. */
 const EFFECT_MS = 3000;
 const table = newTable('Clients', 'client', [
@@ -92,27 +95,18 @@ test('SDK v2, auto, with servers of both eras', { timeout: CLIENT_MS }, async ()
 
 test('the Inspector', { timeout: CLIENT_MS }, async ({ skip }) => {
   const name = "Inspector's CLI";
-  const version = await installedInspector();
-  if (version === undefined) {
-    const why = 'npx --no-install does not find @modelcontextprotocol/inspector';
-    table.skip(name, why);
-    return skip(why);
+  const inspector = await installInspector();
+  if ('why' in inspector) {
+    table.skip(name, inspector.why);
+    return skip(inspector.why);
   }
-  const row = table.row(name, version);
+  const row = table.row(name, INSPECTOR);
   await row.check('affinity', async () => {
     const servers = await startServers();
     const proxy = await startProxy(servers.origins, []);
-    const args = [
-      '@modelcontextprotocol/inspector',
-      '--cli',
-      proxy.url,
-      '--transport',
-      'http',
-      '--method',
-      'tools/list',
-    ];
     try {
-      const { stdout } = await run('npx', ['--no-install', ...args]);
+      const asked = ['--cli', proxy.url, '--transport', 'http', '--method', 'tools/list'];
+      const { stdout } = await run(inspector.bin, asked);
       const { tools } = z.object({ tools: z.array(z.object({ name: z.string() })) }).parse(JSON.parse(stdout));
       expect(tools.map((tool) => tool.name)).toContain('counter');
     } finally {
@@ -206,11 +200,22 @@ function sessionsOpened({ events }: TestProxy): number {
   return events.filter((event) => event.type === 'session' && event.change === 'opened').length;
 }
 
-async function installedInspector(): Promise<string | undefined> {
+/** Kept beside the tests' other things, not among our packages: it brings a hundred of its own. */
+async function installInspector(): Promise<{ readonly bin: string } | { readonly why: string }> {
+  const folder = join(tmpdir(), `mcp-affinity-inspector-${INSPECTOR}`);
+  const bin = join(folder, 'node_modules', '.bin', 'mcp-inspector');
   try {
-    const { stdout } = await run('npx', ['--no-install', '@modelcontextprotocol/inspector', '--version']);
-    return stdout.trim();
-  } catch {
-    return undefined;
+    await run('npm', [
+      'install',
+      '--prefix',
+      folder,
+      '--no-audit',
+      '--no-fund',
+      `@modelcontextprotocol/inspector@${INSPECTOR}`,
+    ]);
+    return { bin };
+  } catch (error) {
+    const said = error instanceof Error ? error.message.trim().split('\n').at(-1) : String(error);
+    return { why: `npm install @modelcontextprotocol/inspector@${INSPECTOR} failed: ${said}` };
   }
 }
