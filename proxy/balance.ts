@@ -1,19 +1,65 @@
-/** Which of several backends gets a session. Pure. */
+/** Which of several backends gets a session, or an exchange that belongs to none. Pure. */
 import type { Backend } from './contract.ts';
 
+export type Load = {
+  /** Sessions by backend id: what the registry counted, and this proxy's changes since. Advisory. */
+  readonly held: ReadonlyMap<string, number>;
+  /** Exchanges of this proxy that run, by backend id. */
+  readonly running: ReadonlyMap<string, number>;
+  /** The proxy's own zone. */
+  readonly zone: string | undefined;
+  /** Milliseconds since 1970. */
+  readonly now: number;
+  /** Random numbers in [0, 1). */
+  readonly draw: () => number;
+};
+
+/** How long a new backend is held back, in milliseconds: all that come at once would meet a process still cold. */
+export const SLOW_START_MS = 30_000;
+/** Another zone's backend is taken when it carries less than this part of what one of the own zone does. */
+const FAR_PART = 0.5;
+
 /**
- * The power of two choices: of two backends drawn at random, the one that holds fewer sessions. Spreads evenly without
- * every proxy running to the same emptiest backend. `draw` returns numbers in [0, 1). Undefined for no candidates.
+ * The power of two choices: of two backends drawn at random, the one that holds fewer sessions, or as many and runs fewer
+ * exchanges. Spreads evenly without every proxy running to the same emptiest backend. Backends of the proxy's own zone
+ * are preferred unless they carry twice as much; one that is new counts at first as if it held what the others do.
+ * Undefined for no candidates.
  */
-export function balance(
+export function balance(candidates: readonly Backend[], load: Load): Backend | undefined {
+  const burdens = new Map(candidates.map((one) => [one.id, burden(one, load, mean(candidates, load))]));
+  const near = candidates.filter(({ zone }) => zone !== undefined && zone === load.zone);
+  const close = lighter(near, burdens, load);
+  if (close === undefined) return lighter(candidates, burdens, load);
+  const far = lighter(
+    candidates.filter((one) => !near.includes(one)),
+    burdens,
+    load,
+  );
+  if (far === undefined) return close;
+  const whole = ({ id }: Backend): number => (burdens.get(id) ?? 0) + (load.running.get(id) ?? 0) + 1;
+  return whole(far) < whole(close) * FAR_PART ? far : close;
+}
+
+function lighter(
   candidates: readonly Backend[],
-  held: ReadonlyMap<string, number>,
-  draw: () => number,
+  burdens: ReadonlyMap<string, number>,
+  { running, draw }: Load,
 ): Backend | undefined {
   const first = Math.floor(draw() * candidates.length);
   const one = candidates[first];
   if (one === undefined || candidates.length === 1) return one;
   const other = candidates[(first + 1 + Math.floor(draw() * (candidates.length - 1))) % candidates.length];
   if (other === undefined) return one;
-  return (held.get(other.id) ?? 0) < (held.get(one.id) ?? 0) ? other : one;
+  const sessions = (burdens.get(other.id) ?? 0) - (burdens.get(one.id) ?? 0);
+  const exchanges = (running.get(other.id) ?? 0) - (running.get(one.id) ?? 0);
+  return sessions < 0 || (sessions === 0 && exchanges < 0) ? other : one;
+}
+
+function mean(candidates: readonly Backend[], { held }: Load): number {
+  return candidates.reduce((sum, { id }) => sum + (held.get(id) ?? 0), 0) / candidates.length;
+}
+
+function burden({ id, since = -Infinity }: Backend, { held, now }: Load, usual: number): number {
+  const youth = Math.max(0, 1 - (now - since) / SLOW_START_MS);
+  return Math.max(held.get(id) ?? 0, usual * youth);
 }

@@ -25,6 +25,10 @@ export type Config = {
   readonly answerSeconds: number | undefined;
   readonly onSessionLost: 'migrate' | 'not-found';
   readonly replay: 'never' | 'safe' | 'always';
+  /** A backend that holds so many sessions gets no new ones; Infinity for no limit. */
+  readonly maxSessions: number;
+  /** The proxy's own, as discovery names zones; undefined prefers none. */
+  readonly zone: string | undefined;
   /** Host names without port, in lower case; undefined: loopback names on a loopback host, else any. */
   readonly allowedHosts: readonly string[] | undefined;
   /** Origins, in lower case; undefined: loopback origins on a loopback host, else one that equals the Host. */
@@ -129,6 +133,11 @@ const SCHEMA = z.object({
   answerSeconds: offOrSeconds,
   onSessionLost: choice('migrate', 'not-found'),
   replay: choice('never', 'safe', 'always'),
+  maxSessions: whole(1, 1_000_000_000, 'sessions').optional(),
+  zone: z
+    .string('a name')
+    .regex(/^[\w.:-]+$/, 'a name')
+    .optional(),
   allowedHosts: z.array(hostName).optional(),
   allowedOrigins: z.array(webOrigin).optional(),
   maxBody: whole(1, LARGEST_BODY, 'whole bytes'),
@@ -159,8 +168,9 @@ function check({ given, faults }: Read): Parsed {
   const parsed = SCHEMA.safeParse({ ...raw, backends: raw['backends'] ?? [] });
   const all = [...faults, ...(parsed.error?.issues ?? []).map((issue) => fault(issue, given)), ...clashes(given)];
   if (!parsed.success || all.length > 0) return { kind: 'faults', faults: all };
-  const { opsHost, redis, allowedHosts, allowedOrigins, ...rest } = parsed.data;
-  return { kind: 'config', config: { ...rest, opsHost: opsHost ?? rest.host, redis, allowedHosts, allowedOrigins } };
+  const { opsHost, redis, maxSessions = Infinity, zone, allowedHosts, allowedOrigins, ...rest } = parsed.data;
+  const optional = { redis, zone, allowedHosts, allowedOrigins };
+  return { kind: 'config', config: { ...rest, ...optional, opsHost: opsHost ?? rest.host, maxSessions } };
 }
 
 function fault(issue: z.core.$ZodIssue, given: ReadonlyMap<string, Given>): string {

@@ -26,6 +26,8 @@ export type Backend = {
   readonly zone?: string;
   /** Still serves its sessions and must get no new ones. */
   readonly draining: boolean;
+  /** When discovery first found it while others were there, in milliseconds since 1970. */
+  readonly since?: number;
   /** Failed to answer a moment ago: avoided for new sessions while another backend can be had. */
   readonly suspect: boolean;
 };
@@ -324,4 +326,6 @@ export const REDIS = {
   /** ZSET of session hashes by the time their idle life ends: advisory. */
   held: (backend: string) => `mcp-affinity:held:${backend}`,
   changes: 'mcp-affinity:changes',
+  /** ZSET of backend ids that are ordered to drain, by the time the order ends. */
+  drains: 'mcp-affinity:drains',
 } as const;

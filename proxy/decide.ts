@@ -1,5 +1,6 @@
 /** Intent × session × backends × what was tried → what to do next. Pure. */
 import { balance } from './balance.ts';
+import type { Load } from './balance.ts';
 import { CODE } from './contract.ts';
 import type { Backend, Decision, Fate, Intent, Refusal, Session } from './contract.ts';
 
@@ -7,10 +8,9 @@ export type Circumstances = {
   readonly backends: readonly Backend[];
   /** How earlier attempts of this exchange ended, by backend id. */
   readonly tried: ReadonlyMap<string, Fate>;
-  /** Sessions per backend id: advisory. */
-  readonly held: ReadonlyMap<string, number>;
-  /** Random numbers in [0, 1). */
-  readonly draw: () => number;
+  readonly load: Load;
+  /** Sessions that a backend may hold before it gets no new ones. */
+  readonly maxSessions: number;
   readonly onSessionLost: 'migrate' | 'not-found';
 };
 
@@ -21,10 +21,18 @@ export const SESSION_NOT_FOUND: Refusal = {
   message: 'Session not found',
 };
 
+export const ALL_FULL: Refusal = {
+  kind: 'refuse',
+  status: 503,
+  code: CODE.server,
+  message: 'Service unavailable: every server holds as many sessions as it may, try again',
+  retryAfter: 5,
+};
+
 /**
  * - A session's exchange goes to its home. A home that `lost` an attempt is asked again: the break may have been the
  *   connection's alone, and a dead home refuses. `gone` bars forwarding there, not migrating: it was restarted in place.
- * - Everything else goes to any backend that has not failed this exchange.
+ * - Everything else goes to any backend that has not failed this exchange; a new session to one that has room.
  * - Nobody left: wait. The corridor turns a wait that is over the deadline into a refusal.
  */
 export function decide(
@@ -33,13 +41,8 @@ export function decide(
   given: Circumstances,
 ): Decision {
   if (intent.kind !== 'continue') {
-    const held = intent.kind === 'open' ? given.held : NO_SESSIONS;
-    const to = pick(
-      given.backends.filter(({ id }) => !given.tried.has(id)),
-      held,
-      given.draw,
-    );
-    return to === undefined ? { kind: 'wait' } : { kind: 'forward', to };
+    const untried = given.backends.filter(({ id }) => !given.tried.has(id));
+    return intent.kind === 'open' ? decideOpen(untried, given) : forwardTo(pick(untried, runningOnly(given.load)));
   }
   if (session === undefined) return SESSION_NOT_FOUND;
   const home = given.backends.find(({ id }) => id === session.home.id);
@@ -47,12 +50,35 @@ export function decide(
   if (home !== undefined && (fate === undefined || fate === 'lost')) return { kind: 'forward', to: home };
   if (intent.verb === 'end') return { kind: 'end' };
   if (given.onSessionLost === 'not-found') return withoutMigration(fate);
-  const to = pick(
-    given.backends.filter(({ id }) => given.tried.get(id) !== 'unsent'),
-    given.held,
-    given.draw,
-  );
+  const reachable = given.backends.filter(({ id }) => given.tried.get(id) !== 'unsent');
+  const roomy = reachable.filter((one) => hasRoom(one, given));
+  // A session that is there already is better crowded than lost.
+  const to = pick(roomy.some(({ draining }) => !draining) ? roomy : reachable, given.load);
   return to === undefined ? { kind: 'wait' } : { kind: 'migrate', session, to };
+}
+
+function decideOpen(untried: readonly Backend[], given: Circumstances): Decision {
+  const staying = untried.filter(({ draining }) => !draining);
+  if (staying.length > 0 && !staying.some((one) => hasRoom(one, given))) return ALL_FULL;
+  return forwardTo(
+    pick(
+      untried.filter((one) => one.draining || hasRoom(one, given)),
+      given.load,
+    ),
+  );
+}
+
+function hasRoom({ id }: Backend, { load, maxSessions }: Circumstances): boolean {
+  return (load.held.get(id) ?? 0) < maxSessions;
+}
+
+function forwardTo(to: Backend | undefined): Decision {
+  return to === undefined ? { kind: 'wait' } : { kind: 'forward', to };
+}
+
+/** What belongs to no session goes where the fewest exchanges run. */
+function runningOnly(load: Load): Load {
+  return { ...load, held: NO_SESSIONS };
 }
 
 const NO_SESSIONS: ReadonlyMap<string, number> = new Map();
@@ -63,13 +89,9 @@ function withoutMigration(fate: Fate | undefined): Decision {
 }
 
 /** Suspects only where no other backend is left, draining ones last of all. */
-function pick(
-  candidates: readonly Backend[],
-  held: ReadonlyMap<string, number>,
-  draw: () => number,
-): Backend | undefined {
+export function pick(candidates: readonly Backend[], load: Load): Backend | undefined {
   const staying = candidates.filter(({ draining }) => !draining);
   const sound = staying.filter(({ suspect }) => !suspect);
   const best = [sound, staying, candidates].find((group) => group.length > 0) ?? [];
-  return balance(best, held, draw);
+  return balance(best, load);
 }

@@ -28,6 +28,27 @@ export async function forward(
   if (session !== undefined && intent.kind === 'continue' && intent.verb === 'listen') {
     return listen(rooms, story, exchange, session, to);
   }
+  count(rooms, to, 1);
+  try {
+    return await exchangeWith(rooms, story, exchange, session, to);
+  } finally {
+    count(rooms, to, -1);
+  }
+}
+
+function count({ running }: Rooms, { id }: Backend, change: 1 | -1): void {
+  const now = (running.get(id) ?? 0) + change;
+  if (now === 0) running.delete(id);
+  else running.set(id, now);
+}
+
+async function exchangeWith(
+  rooms: Rooms,
+  story: Story,
+  exchange: Exchange,
+  session: Session | undefined,
+  to: Backend,
+): Promise<Turn> {
   if (!mayChange(exchange)) {
     const attempt = await rooms.upstream.send(exchange, session, to, story.sink);
     return settle(rooms, story, session, to, await certain(rooms, exchange, session, to, attempt));

@@ -25,6 +25,8 @@ export type AffinityOptions = Partial<
     | 'answerSeconds'
     | 'onSessionLost'
     | 'replay'
+    | 'maxSessions'
+    | 'zone'
     | 'allowedHosts'
     | 'allowedOrigins'
     | 'maxBody'

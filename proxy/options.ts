@@ -96,6 +96,20 @@ export const OPTIONS = {
     fallback: 'safe',
     meaning: 'requests to send again when their fate is unknown: never, safe or always',
   },
+  maxSessions: {
+    flag: 'max-sessions-per-backend',
+    env: 'MAX_SESSIONS_PER_BACKEND',
+    value: 'COUNT',
+    unset: 'unlimited',
+    meaning: 'a backend that holds so many gets no new ones; all full: 503',
+  },
+  zone: {
+    flag: 'zone',
+    env: 'ZONE',
+    value: 'NAME',
+    unset: 'none',
+    meaning: "the proxy's own zone: backends known to be in it are preferred",
+  },
   allowedHosts: {
     flag: 'allowed-host',
     env: 'ALLOWED_HOSTS',

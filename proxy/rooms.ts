@@ -1,9 +1,14 @@
 /** Constructs the adapters and puts the rooms together: the same house for the CLI, createProxy and the middleware. */
 import { randomUUID } from 'node:crypto';
+import { drainableBackends, memoryMarks } from './backends/drains.ts';
+import type { DrainableBackends } from './backends/drains.ts';
+import { redisMarks } from './backends/shared-drains.ts';
 import { staticBackends } from './backends/static.ts';
 import type { Config } from './config.ts';
 import type { Backends, RawHeaders, Sessions, Telemetry } from './contract.ts';
 import { createMigrator } from './migrate.ts';
+import { connectRedis } from './redis/connection.ts';
+import type { RedisConnection } from './redis/connection.ts';
 import { createRouter } from './router.ts';
 import type { Router } from './router.ts';
 import { cachedSessions } from './sessions/cached.ts';
@@ -22,31 +27,34 @@ export type Given = {
 
 export interface House {
   readonly router: Router;
-  readonly backends: Backends;
+  readonly backends: DrainableBackends;
   close(): Promise<void>;
 }
 
 export function buildHouse(config: Config, telemetry: Telemetry, given: Given = {}): House {
-  const sessions = given.sessions ?? openSessions(config, telemetry);
-  const backends = given.backends ?? staticBackends(config.backends);
+  const record: Telemetry['record'] = (event) => telemetry.record(event);
+  const redis = config.redis === undefined ? undefined : connectRedis({ url: config.redis, record });
+  const sessions = given.sessions ?? openSessions(config, redis);
+  const found = given.backends ?? staticBackends(config.backends);
+  const backends = drainableBackends(found, redis === undefined ? memoryMarks() : redisMarks(redis));
   const upstream = createUpstream({ answerSeconds: config.answerSeconds, mark: given.mark ?? [] });
   const shared = { sessions, backends, upstream, telemetry, now: Date.now, draw: Math.random, token: randomUUID };
   const streams = createStreams(sessions);
-  const router = createRouter({ ...config, ...shared, streams, migrator: createMigrator(shared) });
+  const migrator = createMigrator(shared);
+  const router = createRouter({ ...config, ...shared, streams, migrator, running: new Map() });
   return {
     router,
     backends,
     async close() {
       streams.close();
-      const ours = [given.sessions === undefined && sessions.close(), given.backends === undefined && backends.close()];
-      await Promise.all([upstream.close(), ...ours]);
+      const ours = [given.sessions === undefined && sessions.close(), given.backends === undefined && found.close()];
+      await Promise.all([upstream.close(), backends.close(), ...ours]);
+      redis?.close();
     },
   };
 }
 
-function openSessions(config: Config, telemetry: Telemetry): Sessions {
-  const { sessionTtl: ttlSeconds, redis: url } = config;
-  if (url === undefined) return memorySessions({ ttlSeconds });
-  const record = (event: Parameters<Telemetry['record']>[0]): void => telemetry.record(event);
-  return cachedSessions(redisSessions({ url, ttlSeconds, record }), { ttlSeconds });
+function openSessions({ sessionTtl: ttlSeconds }: Config, redis: RedisConnection | undefined): Sessions {
+  if (redis === undefined) return memorySessions({ ttlSeconds });
+  return cachedSessions(redisSessions({ redis, ttlSeconds }), { ttlSeconds });
 }

@@ -95,8 +95,14 @@ async function decideNow(rooms: Rooms, story: Story, session: Session | undefine
   return decide(intent, session, {
     backends: rooms.backends.list(),
     tried: story.tried,
-    held: choosing ? await rooms.sessions.countByBackend() : NONE,
-    draw: rooms.draw,
+    load: {
+      held: choosing ? await rooms.sessions.countByBackend() : NONE,
+      running: rooms.running,
+      zone: rooms.zone,
+      now: rooms.now(),
+      draw: rooms.draw,
+    },
+    maxSessions: rooms.maxSessions,
     onSessionLost: rooms.onSessionLost,
   });
 }

@@ -25,6 +25,12 @@ export type Rooms = {
   readonly telemetry: Telemetry;
   /** How long an exchange waits for a home before it is refused. */
   readonly holdSeconds: number;
+  /** Sessions that a backend may hold before it gets no new ones. */
+  readonly maxSessions: number;
+  /** The proxy's own, where it is known. */
+  readonly zone: string | undefined;
+  /** Exchanges that run, listening ones apart, by backend id. */
+  readonly running: Map<string, number>;
   readonly onSessionLost: 'migrate' | 'not-found';
   readonly replay: ReplayPolicy;
   /** Milliseconds. */

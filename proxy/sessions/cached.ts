@@ -3,7 +3,7 @@
 import { type Session, type Sessions, SessionsUnavailable } from '../contract.ts';
 import { type Counts, newCounts } from './counts.ts';
 import { Entries, type Flight } from './entries.ts';
-import { newListeners } from './listeners.ts';
+import { newListeners } from '../listeners.ts';
 
 /** A registry that other proxies change too, and that tells of it. */
 export type LinkedSessions = Sessions & {

@@ -1,7 +1,7 @@
 /** Which session a message on the channel of changes is about, and whether another proxy wrote it. */
 
 import { hash as digest, randomBytes } from 'node:crypto';
-import { newListeners } from './listeners.ts';
+import { newListeners } from '../listeners.ts';
 
 /** Sessions whose id is kept to recognise their hash; the oldest go first. */
 const MOST_KNOWN = 1_000_000;

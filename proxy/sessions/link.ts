@@ -2,7 +2,7 @@
 
 import type { Redis } from 'ioredis';
 import { REDIS } from '../contract.ts';
-import { newListeners } from './listeners.ts';
+import { newListeners } from '../listeners.ts';
 
 export type LinkOptions = {
   /** Its own connection. Closed by `close`. */

@@ -1,10 +1,10 @@
 /** The registry in Redis, shared by all proxies. */
 
-import { Redis, type Result } from 'ioredis';
-import { REDIS, type Session, type Sessions, SessionsUnavailable, type Telemetry } from '../contract.ts';
+import type { Redis, Result } from 'ioredis';
+import { REDIS, type Session, type Sessions, SessionsUnavailable } from '../contract.ts';
+import type { RedisConnection } from '../redis/connection.ts';
 import type { LinkedSessions } from './cached.ts';
 import { type Changes, newChanges } from './changes.ts';
-import { Circuit, type Failure } from './circuit.ts';
 import { type Held, newHeld } from './held.ts';
 import { newLink } from './link.ts';
 import { readRecord, writeRecord } from './record.ts';
@@ -29,45 +29,26 @@ type ReplaceArguments = [
 ];
 
 export type RedisSessionsOptions = {
-  /** `redis://` or `rediss://`. */
-  readonly url: string;
+  /** Of its own or shared; closed by who made it. */
+  readonly redis: RedisConnection;
   /** Idle life. */
   readonly ttlSeconds: number;
-  /** Told `registry` events. */
-  readonly record: Telemetry['record'];
   /** Milliseconds since 1970; `Date.now` by default. */
   readonly now?: () => number;
-  /** How long a call may take before SessionsUnavailable: 700 by default. */
-  readonly deadlineMs?: number;
 };
 
-/** Milliseconds. A connection that owes answers and is silent for so long is given up for a new one. */
-const SILENCE = 2_000;
-const PROBE_EVERY = 250;
-/** Answers of a Redis that cannot take changes now; after a failover, the one at its address soon can. */
-const ELSEWHERE = /\b(READONLY|LOADING|MASTERDOWN|UNBLOCKED|TRYAGAIN|CLUSTERDOWN)\b/;
-
-/** Connects at once, and goes on trying for ever. Nothing that is stored or published contains a session's id. */
-export function redisSessions(options: RedisSessionsOptions): LinkedSessions {
-  const { now = Date.now, deadlineMs = 700, record } = options;
-  const ttlMs = Math.ceil(options.ttlSeconds * 1_000);
-  const client = connect(options.url);
-  const circuit = new Circuit({
-    deadlineMs,
-    probeEveryMs: PROBE_EVERY,
-    // A change of nothing: a replica, which answers a PING, refuses it.
-    probe: () => client.del(REDIS.session('probe')),
-    judge,
-    onState: (state, cause) => record({ type: 'registry', state, ...(cause !== undefined && { cause }) }),
-  });
-  follow(client, circuit);
+/** Nothing that is stored or published contains a session's id. */
+export function redisSessions({ redis, ttlSeconds, now = Date.now }: RedisSessionsOptions): LinkedSessions {
+  const { client, circuit } = redis;
+  const ttlMs = Math.ceil(ttlSeconds * 1_000);
+  defineCommands(client);
   const held = newHeld(client, ttlMs, now);
   const changes = newChanges();
   const link = newLink({
     client: client.duplicate(),
     hear: changes.hear,
     usable: () => circuit.usable(),
-    heartbeatMs: SILENCE,
+    heartbeatMs: redis.silenceMs,
   });
 
   return {
@@ -77,16 +58,14 @@ export function redisSessions(options: RedisSessionsOptions): LinkedSessions {
     forget: changes.forget,
     countByBackend: () => held.count((attempt) => circuit.run('count', attempt)),
     async close() {
-      circuit.close();
       link.close();
-      client.disconnect();
     },
   };
 }
 
 type Parts = {
   readonly client: Redis;
-  readonly circuit: Circuit;
+  readonly circuit: RedisConnection['circuit'];
   readonly changes: Changes;
   readonly held: Held;
   readonly ttlMs: number;
@@ -150,54 +129,11 @@ function newCalls({
   };
 }
 
-function connect(url: string): Redis {
-  const client = new Redis(url, {
-    connectionName: 'mcp-affinity',
-    disableClientInfo: true,
-    // What a call waits for, how long, and whether it is sent again, is decided by the circuit alone.
-    enableOfflineQueue: false,
-    autoResendUnfulfilledCommands: false,
-    maxRetriesPerRequest: 0,
-    enableReadyCheck: false,
-    autoResubscribe: false,
-    reconnectOnError: (error) => error.message.includes('READONLY'),
-    retryStrategy: () => PROBE_EVERY * (0.6 + 0.4 * Math.random()),
-    connectTimeout: SILENCE,
-    socketTimeout: SILENCE,
-    disconnectTimeout: PROBE_EVERY,
-  });
+function defineCommands(client: Redis): void {
   client.defineCommand('findSession', { numberOfKeys: 1, lua: FIND });
   client.defineCommand('createSession', { numberOfKeys: 1, lua: CREATE });
   client.defineCommand('replaceSession', { numberOfKeys: 1, lua: REPLACE });
   client.defineCommand('endSession', { numberOfKeys: 1, lua: END });
-  return client;
-}
-
-/** Tells the circuit how the connection is. */
-function follow(client: Redis, circuit: Circuit): void {
-  let cause: string | undefined;
-  client.on('error', (error: Error) => {
-    cause = codeOf(error);
-  });
-  client.on('ready', () => {
-    cause = undefined;
-    circuit.connected();
-  });
-  client.on('close', () => circuit.lost(cause));
-}
-
-function judge(error: unknown): Failure {
-  const cause = codeOf(error);
-  const answered = error instanceof Error && error.name === 'ReplyError' && !ELSEWHERE.test(error.message);
-  return answered ? { kind: 'refused', cause: cause ?? 'error' } : { kind: 'unreachable', cause };
-}
-
-/** The word that an answer of Redis begins with, or the code of a system's error: never an argument. */
-function codeOf(error: unknown): string | undefined {
-  if (!(error instanceof Error)) return undefined;
-  if ('code' in error && typeof error.code === 'string') return error.code;
-  if (error.name !== 'ReplyError') return undefined;
-  return ELSEWHERE.exec(error.message)?.[0] ?? /^[A-Z]+/.exec(error.message)?.[0];
 }
 
 function understood(id: string, text: string): Session {

@@ -1,10 +1,23 @@
 /** The contract of Backends, for each implementation. */
 
 import { expect, test } from 'vitest';
+import { drainableBackends, memoryMarks } from '../../proxy/backends/drains.ts';
 import { staticBackends } from '../../proxy/backends/static.ts';
 import { backendsContract } from './backends.ts';
 
 const LIST = ['http://a:3000', 'http://b:3000'];
+
+backendsContract('static, under drain marks', {
+  make: async () => {
+    const inner = staticBackends(LIST);
+    const backends = drainableBackends(inner, memoryMarks());
+    const close = async () => {
+      await Promise.all([backends.close(), inner.close()]);
+    };
+    return { ...backends, close };
+  },
+  suspectMs: 2_000,
+});
 
 backendsContract('static', { make: async () => staticBackends(LIST), suspectMs: 2_000 });
 backendsContract('static, with a time of its own', {

@@ -4,6 +4,7 @@ import { Redis } from 'ioredis';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { type RoutingEvent, type Sessions, SessionsUnavailable } from '../../proxy/contract.ts';
 import { cachedSessions, type LinkedSessions } from '../../proxy/sessions/cached.ts';
+import { type RedisConnection, connectRedis } from '../../proxy/redis/connection.ts';
 import { redisSessions } from '../../proxy/sessions/redis.ts';
 import { freePort, startRedis, type TestRedis } from '../house/redis.ts';
 import { changed, migrated, newSession } from '../house/sessions.ts';
@@ -24,6 +25,7 @@ afterEach(async () => {
 });
 
 type Proxy = {
+  readonly redis: RedisConnection;
   readonly store: LinkedSessions;
   readonly sessions: Sessions;
   readonly heard: string[];
@@ -37,12 +39,14 @@ async function newProxy({ url = server.url, connected = true } = {}): Promise<Pr
   const record = (event: RoutingEvent) => {
     if (event.type === 'registry') heard.push(event.state === 'down' ? `down: ${event.cause}` : 'up');
   };
-  const store = redisSessions({ url, ttlSeconds, record });
+  const redis = connectRedis({ url, record });
+  undo.push(async () => redis.close());
+  const store = redisSessions({ redis, ttlSeconds });
   store.onLink((linked) => links.push(linked));
   const sessions = cachedSessions(store, { ttlSeconds });
   undo.push(() => sessions.close());
   if (connected) await vi.waitUntil(() => links.length > 0, HEALED);
-  return { store, sessions, heard, links };
+  return { redis, store, sessions, heard, links };
 }
 
 function newClient(): Redis {
@@ -314,7 +318,8 @@ async function scriptsRun(client: Redis): Promise<number> {
 }
 
 test('after close, calls are refused at once', async () => {
-  const { store } = await newProxy();
+  const { store, redis } = await newProxy();
+  redis.close();
   await store.close();
   await expectRefused(store, 100);
   expect(await store.close()).toBeUndefined();

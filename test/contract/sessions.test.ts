@@ -6,6 +6,7 @@ import { afterAll, beforeAll } from 'vitest';
 import { REDIS } from '../../proxy/contract.ts';
 import { cachedSessions } from '../../proxy/sessions/cached.ts';
 import { memorySessions } from '../../proxy/sessions/memory.ts';
+import { type RedisConnection, connectRedis } from '../../proxy/redis/connection.ts';
 import { redisSessions } from '../../proxy/sessions/redis.ts';
 import { startRedis, type TestRedis } from '../house/redis.ts';
 import { type Registry, sessionsContract } from './sessions.ts';
@@ -44,10 +45,13 @@ type Store = ReturnType<typeof redisSessions>;
 
 async function overRedis(dress: (store: Store, now: () => number) => Registry['sessions']): Promise<Registry> {
   await direct.flushall();
+  const connections: RedisConnection[] = [];
   let passed = 0;
   const now = () => Date.now() + passed;
   const make = async () => {
-    const store = redisSessions({ url: server.url, ttlSeconds, now, record: () => {} });
+    const redis = connectRedis({ url: server.url, record: () => {} });
+    connections.push(redis);
+    const store = redisSessions({ redis, ttlSeconds, now });
     const dressed = dress(store, now);
     await linked(store);
     return dressed;
@@ -63,6 +67,7 @@ async function overRedis(dress: (store: Store, now: () => number) => Registry['s
     },
     async close() {
       await Promise.all([sessions.close(), other.close()]);
+      for (const redis of connections) redis.close();
     },
   };
 }

@@ -55,11 +55,7 @@ async function serve(request: Request, response: Response): Promise<void> {
 }
 
 const app = express();
-app.all('/mcp', localhostHostValidation(), express.json(), async (request, response, next) => {
-  try {
-    await serve(request, response);
-  } catch (error) {
-    next(error);
-  }
+app.all('/mcp', localhostHostValidation(), express.json(), (request, response, next) => {
+  void serve(request, response).then(undefined, next);
 });
 app.listen(Number(process.env['PORT']), '127.0.0.1');

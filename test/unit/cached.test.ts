@@ -3,7 +3,7 @@
 import { beforeEach, describe, expect, test, vi } from 'vitest';
 import { type Session, type Sessions, SessionsUnavailable } from '../../proxy/contract.ts';
 import { cachedSessions, type LinkedSessions } from '../../proxy/sessions/cached.ts';
-import { newListeners } from '../../proxy/sessions/listeners.ts';
+import { newListeners } from '../../proxy/listeners.ts';
 import { changed, migrated, newSession } from '../house/sessions.ts';
 
 const ttlSeconds = 100;

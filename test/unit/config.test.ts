@@ -34,6 +34,8 @@ describe('what is taken', () => {
       allowedHosts: undefined,
       allowedOrigins: undefined,
       maxBody: 4_194_304,
+      maxSessions: Infinity,
+      zone: undefined,
       drainSeconds: 25,
       logLevel: 'info',
     });
@@ -43,7 +45,7 @@ describe('what is taken', () => {
     const flags = `--port 0 --host 0.0.0.0 --ops-port 1 --ops-host ::1 --path /a/b --backend https://B:443 --backend http://[::1]:1
       --redis rediss://u:p%40@r:6380/1 --session-ttl 60 --hold-seconds 0 --answer-seconds 2.5 --on-session-lost not-found
       --replay never --allowed-host MCP.example.com --allowed-origin HTTPS://App.example.com:443 --max-body 10
-      --drain-seconds 0.5 --log-level debug`;
+      --drain-seconds 0.5 --log-level debug --max-sessions-per-backend 50 --zone eu-west-1a`;
     expect(config(flags.split(/\s+/))).toEqual({
       port: 0,
       host: '0.0.0.0',
@@ -60,6 +62,8 @@ describe('what is taken', () => {
       allowedHosts: ['mcp.example.com'],
       allowedOrigins: ['https://app.example.com'],
       maxBody: 10,
+      maxSessions: 50,
+      zone: 'eu-west-1a',
       drainSeconds: 0.5,
       logLevel: 'debug',
     });

@@ -2,7 +2,7 @@
 
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { balance } from '../../proxy/balance.ts';
+import { type Load, SLOW_START_MS, balance } from '../../proxy/balance.ts';
 import type { Backend, Fate, Intent } from '../../proxy/contract.ts';
 import { type Circumstances, decide } from '../../proxy/decide.ts';
 import { newSession } from '../house/sessions.ts';
@@ -21,13 +21,22 @@ const END: Wish = { kind: 'continue', id: 's', verb: 'end', messages: [] };
 const ANY: Wish = { kind: 'any', messages: [] };
 const atA = newSession({ home: { id: 'a', origin: 'http://a' } });
 
-function given(more: Partial<Circumstances> & { fates?: Record<string, Fate> } = {}): Circumstances {
-  const { fates = {}, ...rest } = more;
+type Given = Partial<Circumstances> & { fates?: Record<string, Fate>; held?: ReadonlyMap<string, number> };
+const loaded = (more: Partial<Load> = {}): Load => ({
+  held: new Map(),
+  running: new Map(),
+  zone: undefined,
+  now: 0,
+  draw: () => 0,
+  ...more,
+});
+
+function given({ fates = {}, held = new Map(), ...rest }: Given = {}): Circumstances {
   return {
     backends: [backend('a'), backend('b')],
     tried: new Map(Object.entries(fates)),
-    held: new Map(),
-    draw: () => 0,
+    load: loaded({ held }),
+    maxSessions: Infinity,
     onSessionLost: 'migrate',
     ...rest,
   };
@@ -60,6 +69,25 @@ describe('a session at home in a', () => {
       'migrate c',
     ],
     ['takes a suspect before nobody', POST, { backends: [backend('b', { suspect: true })] }, 'migrate b'],
+    [
+      'migrates to where there is room',
+      POST,
+      {
+        backends: [backend('b'), backend('c')],
+        held: new Map([
+          ['b', 5],
+          ['c', 4],
+        ]),
+        maxSessions: 5,
+      },
+      'migrate c',
+    ],
+    [
+      'migrates all the same where there is none',
+      POST,
+      { backends: [backend('b')], held: new Map([['b', 5]]), maxSessions: 5 },
+      'migrate b',
+    ],
     ['ends without its home', END, { fates: { a: 'unsent' } }, 'end'],
     ['is not found when it may not migrate', POST, { fates: { a: 'gone' }, onSessionLost: 'not-found' }, '404'],
     [
@@ -78,7 +106,52 @@ test.each<[string, Wish, Parameters<typeof given>[0], string]>([
   ['a new session', OPEN, { held: new Map([['a', 3]]) }, 'forward b'],
   ['a new session after a refusal', OPEN, { fates: { a: 'unsent' } }, 'forward b'],
   ['a new session where all refuse', OPEN, { fates: { a: 'unsent', b: 'lost' } }, 'wait'],
+  ['a new session where some are full', OPEN, { held: new Map([['a', 3]]), maxSessions: 3 }, 'forward b'],
+  [
+    'a new session where all are full',
+    OPEN,
+    {
+      held: new Map([
+        ['a', 3],
+        ['b', 4],
+      ]),
+      maxSessions: 3,
+    },
+    '503',
+  ],
+  [
+    'a new session where all that stay are full',
+    OPEN,
+    { backends: [backend('a'), backend('b', { draining: true })], held: new Map([['a', 3]]), maxSessions: 3 },
+    '503',
+  ],
   ['a request without a session', ANY, { backends: [backend('b')] }, 'forward b'],
+  [
+    'a request without a session, whoever is full',
+    ANY,
+    {
+      maxSessions: 1,
+      held: new Map([
+        ['a', 1],
+        ['b', 1],
+      ]),
+    },
+    'forward a',
+  ],
+  [
+    'a request without a session where fewer exchanges run',
+    ANY,
+    {
+      load: loaded({
+        held: new Map([['b', 9]]),
+        running: new Map([
+          ['a', 2],
+          ['b', 1],
+        ]),
+      }),
+    },
+    'forward b',
+  ],
 ])('%s', (_what, intent, circumstances, expected) => {
   expect(words(decide(intent, undefined, given(circumstances)))).toBe(expected);
 });
@@ -88,13 +161,21 @@ const anyBackends = fc.uniqueArray(
   fc.record({ id: names, draining: fc.boolean(), suspect: fc.boolean() }).map(({ id, ...is }) => backend(id, is)),
   { selector: ({ id }) => id },
 );
-const anyGiven = fc.record({
+const counts = fc.dictionary(names, fc.nat(50)).map((of) => new Map(Object.entries(of)));
+const anyLoad: fc.Arbitrary<Load> = fc.record({
+  held: counts,
+  running: counts,
+  zone: fc.constantFrom(undefined, 'x', 'y'),
+  now: fc.nat(2 * SLOW_START_MS),
+  draw: fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true }).map((drawn) => () => drawn),
+});
+const anyGiven: fc.Arbitrary<Circumstances> = fc.record({
   backends: anyBackends,
   tried: fc
     .dictionary(names, fc.constantFrom<Fate>('unsent', 'gone', 'lost'))
     .map((fates) => new Map(Object.entries(fates))),
-  held: fc.dictionary(names, fc.nat(50)).map((counts) => new Map(Object.entries(counts))),
-  draw: fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true }).map((drawn) => () => drawn),
+  load: anyLoad,
+  maxSessions: fc.constantFrom(Infinity, 1, 25),
   onSessionLost: fc.constantFrom('migrate' as const, 'not-found' as const),
 });
 
@@ -104,7 +185,7 @@ describe('laws', () => {
       fc.property(anyGiven, fc.constantFrom(OPEN, ANY, POST, END), (circumstances, intent) => {
         const ofSession = intent.kind === 'continue';
         const decision = decide(intent, ofSession ? atA : undefined, circumstances);
-        const { backends, tried, onSessionLost } = circumstances;
+        const { backends, tried, onSessionLost, load, maxSessions } = circumstances;
         const able = backends.filter(({ id }) => (ofSession ? tried.get(id) !== 'unsent' : !tried.has(id)));
         switch (decision.kind) {
           case 'forward': {
@@ -122,32 +203,91 @@ describe('laws', () => {
           case 'end':
             return intent === END;
           case 'refuse':
-            return ofSession && onSessionLost === 'not-found';
+            return ofSession
+              ? onSessionLost === 'not-found'
+              : intent === OPEN &&
+                  able.every(({ id, draining }) => draining || (load.held.get(id) ?? 0) >= maxSessions);
         }
       }),
     );
   });
+});
 
-  test('balance draws one of the candidates, and of two never the fuller', () => {
+describe('balance', () => {
+  const even = { since: fc.constantFrom(undefined, 0, SLOW_START_MS), zone: fc.constantFrom('x', 'y') };
+  const candidates = fc.uniqueArray(
+    fc
+      .record({ id: names, ...even })
+      .map(({ id, zone, since }) => backend(id, { zone, ...(since !== undefined && { since }) })),
+    { selector: ({ id }) => id },
+  );
+
+  test('takes one of the candidates where there is one', () => {
     fc.assert(
-      fc.property(anyGiven, ({ backends, held, draw }) => {
-        const chosen = balance(backends, held, draw);
-        if (chosen === undefined) return backends.length === 0;
-        const loads = backends.map(({ id }) => held.get(id) ?? 0);
-        return (
-          backends.includes(chosen) && (backends.length !== 2 || (held.get(chosen.id) ?? 0) === Math.min(...loads))
-        );
+      fc.property(candidates, anyLoad, (all, load) => {
+        const chosen = balance(all, load);
+        return chosen === undefined ? all.length === 0 : all.includes(chosen);
       }),
     );
   });
 
-  test('balance spreads evenly', () => {
-    const held = new Map<string, number>();
-    const all = ['a', 'b', 'c'].map((id) => backend(id));
-    for (let at = 0; at < 300; at += 1) {
-      const { id } = balance(all, held, Math.random) ?? backend('nobody');
+  test('of two never the fuller, and of two as full never the busier', () => {
+    fc.assert(
+      fc.property(anyLoad, (load) => {
+        const [a, b] = [backend('a'), backend('b')];
+        const chosen = balance([a, b], { ...load, zone: undefined });
+        const other = chosen === a ? b : a;
+        const more = (of: ReadonlyMap<string, number>) => (of.get(chosen?.id ?? '') ?? 0) - (of.get(other.id) ?? 0);
+        return more(load.held) < 0 || (more(load.held) === 0 && more(load.running) <= 0);
+      }),
+    );
+  });
+
+  /** Sessions that are opened one after the other, by where they went. */
+  function open(count: number, all: readonly Backend[], load: Load): Record<string, number> {
+    const held = new Map(load.held);
+    for (let at = 0; at < count; at += 1) {
+      const { id } = balance(all, { ...load, held, draw: Math.random }) ?? backend('nobody');
       held.set(id, (held.get(id) ?? 0) + 1);
     }
-    expect(Math.max(...held.values()) - Math.min(...held.values())).toBeLessThanOrEqual(10);
+    return Object.fromEntries(held);
+  }
+
+  test('spreads evenly', () => {
+    const spread = Object.values(
+      open(
+        300,
+        ['a', 'b', 'c'].map((id) => backend(id)),
+        loaded(),
+      ),
+    );
+    expect(Math.max(...spread) - Math.min(...spread)).toBeLessThanOrEqual(10);
+  });
+
+  test('stays in its zone while that carries less than twice as much', () => {
+    const all = [backend('a', { zone: 'x' }), backend('b', { zone: 'x' }), backend('c', { zone: 'y' })];
+    const { a = 0, b = 0, c = 0 } = open(500, all, loaded({ zone: 'x' }));
+    expect(a + b + c).toBe(500);
+    expect(c).toBeGreaterThan(50);
+    expect(Math.min(a, b)).toBeGreaterThan(c);
+    expect(open(20, all, loaded({ zone: 'nowhere' }))).not.toEqual({ a: 20 });
+  });
+
+  test('a new backend among loaded ones gets its share, not all; a while later it catches up', () => {
+    const held = new Map([
+      ['a', 100],
+      ['b', 100],
+    ]);
+    const all = [backend('a'), backend('b'), backend('c', { since: 0 })];
+    const { c: first = 0 } = open(30, all, loaded({ held, now: 0 }));
+    const { c: later = 0 } = open(30, all, loaded({ held, now: SLOW_START_MS }));
+    expect(first).toBeLessThan(later);
+    expect(later).toBeGreaterThan(12);
+  });
+
+  test('backends that are all new are none of them held back', () => {
+    const all = ['a', 'b'].map((id) => backend(id, { since: 0 }));
+    const { a = 0, b = 0 } = open(100, all, loaded({ now: 1 }));
+    expect(Math.abs(a - b)).toBeLessThanOrEqual(2);
   });
 });

@@ -1,0 +1,108 @@
+/** Drain marks: what a person has ordered to drain, laid over any discovery. */
+
+import type { Backend, Backends } from '../contract.ts';
+import { newListeners } from '../listeners.ts';
+
+/** The ids of the backends that are ordered to drain, whoever ordered it. */
+export interface DrainMarks {
+  /** As known now. */
+  list(): ReadonlySet<string>;
+  /** Idempotent. Throws SessionsUnavailable. */
+  set(id: string): Promise<void>;
+  /** Idempotent. Throws SessionsUnavailable. */
+  clear(id: string): Promise<void>;
+  /** Returns an idempotent undo. */
+  onChange(f: () => void): () => void;
+  close(): void;
+}
+
+export interface DrainableBackends extends Backends {
+  /** Every proxy treats it as draining until it is undone, or it has left. Throws SessionsUnavailable. */
+  drain(id: string): Promise<'marked' | 'unknown'>;
+  /** Undoes `drain`, not what discovery says. Throws SessionsUnavailable. */
+  undrain(id: string): Promise<'unmarked' | 'unknown'>;
+}
+
+/** `close` closes the marks, not `inner`. */
+export function drainableBackends(inner: Backends, marks: DrainMarks): DrainableBackends {
+  const listeners = newListeners<void>();
+  /** A mark goes with its backend: the next one at that address is another. */
+  const seen = new Set<string>();
+  let current = look();
+
+  function look(): readonly Backend[] {
+    const marked = marks.list();
+    return inner.list().map((one) => (marked.has(one.id) && !one.draining ? toDrain(one) : one));
+  }
+  function forgetLeft(): void {
+    const listed = new Set(inner.list().map(({ id }) => id));
+    for (const id of listed) seen.add(id);
+    for (const id of seen) {
+      if (listed.has(id)) continue;
+      seen.delete(id);
+      // Where it cannot be done now, another proxy does it, or the mark's own life ends.
+      if (marks.list().has(id)) marks.clear(id).catch(() => {});
+    }
+  }
+  function changed(): void {
+    const before = current;
+    current = look();
+    if (!same(before, current)) listeners.tell();
+  }
+  const undo = [
+    inner.onChange(() => {
+      forgetLeft();
+      changed();
+    }),
+    marks.onChange(changed),
+  ];
+  forgetLeft();
+
+  const known = (id: string): boolean => inner.list().some((one) => one.id === id);
+  return {
+    list: () => current,
+    suspect: (id, cause) => inner.suspect(id, cause),
+    onChange: listeners.add,
+    async drain(id) {
+      if (!known(id)) return 'unknown';
+      await marks.set(id);
+      return 'marked';
+    },
+    async undrain(id) {
+      if (!known(id) && !marks.list().has(id)) return 'unknown';
+      await marks.clear(id);
+      return 'unmarked';
+    },
+    async close() {
+      for (const one of undo) one();
+      listeners.clear();
+      marks.close();
+    },
+  };
+}
+
+function toDrain(backend: Backend): Backend {
+  return { ...backend, draining: true };
+}
+
+function same(one: readonly Backend[], other: readonly Backend[]): boolean {
+  return one.length === other.length && one.every((backend, at) => backend === other[at]);
+}
+
+/** For a proxy that is alone. */
+export function memoryMarks(): DrainMarks {
+  const marked = new Set<string>();
+  const listeners = newListeners<void>();
+  return {
+    list: () => marked,
+    async set(id) {
+      marked.add(id);
+      listeners.tell();
+    },
+    async clear(id) {
+      if (marked.delete(id)) listeners.tell();
+    },
+    onChange: listeners.add,
+    close() {},
+  };
+}

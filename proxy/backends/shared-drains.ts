@@ -1,0 +1,51 @@
+/** Drain marks in Redis, so that every proxy obeys them. */
+
+import { REDIS } from '../contract.ts';
+import { newListeners } from '../listeners.ts';
+import type { RedisConnection } from '../redis/connection.ts';
+import type { DrainMarks } from './drains.ts';
+
+/** Milliseconds: how soon the other proxies know of a mark. */
+export const LOOK_EVERY_MS = 1_000;
+/** Milliseconds. A mark that nobody undid: a task that was drained so long ago is gone. */
+const LIFE_MS = 7 * 86_400_000;
+
+/** Asks Redis every second; while that cannot be reached, what was known last holds. */
+export function redisMarks({ client, circuit }: RedisConnection, now: () => number = Date.now): DrainMarks {
+  const listeners = newListeners<void>();
+  let marked: ReadonlySet<string> = new Set();
+  let asking = false;
+
+  function know(next: ReadonlySet<string>): void {
+    const same = next.size === marked.size && [...next].every((id) => marked.has(id));
+    marked = next;
+    if (!same) listeners.tell();
+  }
+  async function look(): Promise<void> {
+    if (asking) return;
+    asking = true;
+    try {
+      know(new Set(await circuit.run('drains', () => client.zrangebyscore(REDIS.drains, now(), '+inf'))));
+    } catch {
+      // The circuit has said so.
+    } finally {
+      asking = false;
+    }
+  }
+  void look();
+  const looking = setInterval(() => void look(), LOOK_EVERY_MS).unref();
+
+  return {
+    list: () => marked,
+    async set(id) {
+      await circuit.run('drain', () => client.zadd(REDIS.drains, now() + LIFE_MS, id));
+      know(new Set([...marked, id]));
+    },
+    async clear(id) {
+      await circuit.run('undrain', () => client.zrem(REDIS.drains, id));
+      know(new Set([...marked].filter((one) => one !== id)));
+    },
+    onChange: listeners.add,
+    close: () => clearInterval(looking),
+  };
+}
