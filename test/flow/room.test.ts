@@ -1,0 +1,60 @@
+/** How many sessions a backend may hold: what happens when there is no room, and when there is again. */
+
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { type Flow, type FlowOptions, startFlow } from '../house/flow.ts';
+import { rawOpen, rawStatus } from '../house/by-hand.ts';
+import { until } from '../house/until.ts';
+
+async function flowWith(options: FlowOptions): Promise<Flow> {
+  const flow = await startFlow({ ...options, flags: ['--max-sessions-per-backend', '2'] });
+  onTestFinished(() => flow.close());
+  return flow;
+}
+
+describe.each<[string, FlowOptions]>([
+  ['in memory', {}],
+  ['in Redis', { redis: true }],
+])('with sessions %s', (_where, options) => {
+  test('the one too many is refused at once, and taken when another has ended', async () => {
+    const flow = await flowWith({ backends: ['a', 'b'], ...options });
+    const ids: string[] = [];
+    for (let at = 0; at < 4; at += 1) ids.push((await rawOpen(flow.url)).id);
+    expect([await flow.sessionsAt('a'), await flow.sessionsAt('b')]).toEqual([2, 2]);
+
+    const refused = await rawOpen(flow.url);
+    expect([refused.status, refused.headers.get('retry-after')]).toEqual([503, '5']);
+    expect(refused.message).toEqual({
+      jsonrpc: '2.0',
+      id: 0,
+      error: {
+        code: -32000,
+        message: 'Service unavailable: every server holds as many sessions as it may, try again',
+      },
+    });
+
+    expect(await rawStatus(flow.url, 'DELETE', ids[0]!)).toBe(200);
+    const taken = await until('there is room', async () => {
+      const opened = await rawOpen(flow.url);
+      return opened.status === 200 && opened;
+    });
+    expect(taken.id).not.toBe('');
+    expect([await flow.sessionsAt('a'), await flow.sessionsAt('b')]).toEqual([2, 2]);
+  });
+});
+
+test('two proxies keep to it together, but for what they have not counted yet', async () => {
+  const flow = await flowWith({ backends: ['a', 'b'], proxies: 2 });
+  const [one, other] = flow.proxies.map(({ url }) => url);
+  for (let at = 0; at < 4; at += 1) expect((await rawOpen(one!)).status).toBe(200);
+  await until('the other proxy has counted', async () => (await rawOpen(other!)).status === 503);
+  expect((await rawOpen(one!)).status).toBe(503);
+});
+
+test('a session that has lost its home is crowded in rather than lost', async () => {
+  const flow = await flowWith({ backends: ['a', 'b'] });
+  const talks = [await flow.talk(), await flow.talk(), await flow.talk(), await flow.talk()];
+  for (const talk of talks) await talk.count();
+  await flow.kill('a');
+  for (const talk of talks) expect(await talk.count()).toMatch(/^b/);
+  expect(await flow.sessionsAt('b')).toBe(4);
+});
