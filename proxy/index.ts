@@ -13,6 +13,7 @@ import { buildHouse } from './rooms.ts';
 import { createTelemetry } from './telemetry.ts';
 import type { TelemetryOptions } from './telemetry.ts';
 
+export { SessionsUnavailable } from './contract.ts';
 export type { Backend, Backends, Session, Sessions } from './contract.ts';
 
 /** What both faces take. Times are in seconds; each has the default of the flag of that name. */
