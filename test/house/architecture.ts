@@ -7,7 +7,7 @@ export type Import = { readonly of: string; readonly typesOnly: boolean };
 
 const MOST_LINES = 250;
 /** The nouns are one page on purpose: types and what they promise, nothing that runs. */
-const LONGER: ReadonlyMap<string, number> = new Map([['proxy/contract.ts', 345]]);
+const LONGER: ReadonlyMap<string, number> = new Map([['proxy/contract.ts', 360]]);
 
 /** A file, or with a slash at its end a directory, of proxy/ by its level. */
 const LEVELS: readonly (readonly string[])[] = [
