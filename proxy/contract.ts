@@ -204,6 +204,8 @@ export interface Sessions {
   close(): Promise<void>;
 }
 
+export type Health = 'alive' | 'draining' | 'dead';
+
 /** Who is alive. */
 export interface Backends {
   /** The backends as known now; cheap, called for each exchange. */
@@ -274,7 +276,12 @@ export type RoutingEvent =
   | { readonly type: 'session'; readonly change: 'opened' | 'ended' }
   | { readonly type: 'session'; readonly change: 'lost'; readonly cause: 'incompatible' | 'policy' }
   | { readonly type: 'registry'; readonly state: 'up' | 'down'; readonly cause?: string }
+  | { readonly type: 'discovery'; readonly state: 'up' | 'down'; readonly cause?: string }
   | { readonly type: 'suspect'; readonly backend: string; readonly cause: string }
+  /** What the health checks make of a backend; `draining`: it answers that it is not well. */
+  | { readonly type: 'backend'; readonly backend: string; readonly state: Health; readonly cause?: string }
+  /** `ignored`: no backend passes its check, so that the checks are doubted rather than the backends. */
+  | { readonly type: 'checks'; readonly state: 'believed' | 'ignored'; readonly cause?: string }
   | {
       readonly type: 'listening';
       readonly port: number;

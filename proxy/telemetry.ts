@@ -77,6 +77,7 @@ const MIGRATED = [
 const REASONS = ['crash', 'lost'] as const satisfies readonly EventOf<'migration'>['reason'][];
 const VERDICTS = ['again', 'unknown'] as const satisfies readonly EventOf<'replay'>['verdict'][];
 const HELD = ['served', 'refused', 'abandoned'] as const satisfies readonly EventOf<'held'>['outcome'][];
+const HEALTH = ['alive', 'draining', 'dead'] as const satisfies readonly EventOf<'backend'>['state'][];
 const LOST = ['incompatible', 'policy'] as const;
 /** Ours, and those that mean something in MCP; others count as their class, so that a backend cannot make up series. */
 const STATUSES = new Set([200, 202, 400, 401, 403, 404, 405, 413, 415, 429, 499, 500, 502, 503, 504]);
@@ -118,7 +119,10 @@ function createMetrics(registry: Registry) {
     ended: counter('sessions_ended_total', 'Sessions ended by their client'),
     lost: counter('sessions_lost_total', 'Sessions that no backend could go on with', ['cause']),
     registryUp: gauge('registry_up', 'Whether the registry answers: 1 until it is seen not to'),
+    discoveryUp: gauge('discovery_up', 'Whether discovery names backends: 1 until it is seen not to'),
     suspects: counter('backend_suspects_total', 'Times a backend failed before a handler ran there'),
+    health: counter('backend_health_total', 'Times the checks found a backend in another state', ['state']),
+    checksBelieved: gauge('checks_believed', 'Whether checks count: 0 while no backend passes its own'),
     faults: counter('faults_total', 'Bugs: exchanges that got a 500'),
   };
 }
@@ -137,7 +141,10 @@ function startAtZero(metrics: Metrics): void {
   for (const verdict of VERDICTS) metrics.replays.inc({ verdict }, 0);
   for (const outcome of HELD) metrics.held.zero({ outcome });
   for (const cause of LOST) metrics.lost.inc({ cause }, 0);
+  for (const state of HEALTH) metrics.health.inc({ state }, 0);
   metrics.registryUp.set(1);
+  metrics.discoveryUp.set(1);
+  metrics.checksBelieved.set(1);
 }
 
 function count(metrics: Metrics, event: RoutingEvent): void {
@@ -162,8 +169,14 @@ function count(metrics: Metrics, event: RoutingEvent): void {
       return event.change === 'opened' ? metrics.opened.inc() : metrics.ended.inc();
     case 'registry':
       return metrics.registryUp.set(event.state === 'up' ? 1 : 0);
+    case 'discovery':
+      return metrics.discoveryUp.set(event.state === 'up' ? 1 : 0);
     case 'suspect':
       return metrics.suspects.inc();
+    case 'backend':
+      return metrics.health.inc({ state: event.state });
+    case 'checks':
+      return metrics.checksBelieved.set(event.state === 'believed' ? 1 : 0);
     case 'fault':
       return metrics.faults.inc();
     case 'listening':
@@ -186,7 +199,12 @@ function levelOf(event: RoutingEvent): Level {
     case 'session':
       return event.change === 'lost' ? 'warn' : 'debug';
     case 'registry':
+    case 'discovery':
       return event.state === 'down' ? 'warn' : 'info';
+    case 'backend':
+      return event.state === 'alive' ? 'info' : 'warn';
+    case 'checks':
+      return event.state === 'ignored' ? 'warn' : 'info';
     case 'suspect':
       return 'warn';
     case 'stopped':

@@ -46,7 +46,10 @@ const EVENTS: readonly RoutingEvent[] = [
   { type: 'session', change: 'ended' },
   { type: 'session', change: 'lost', cause: 'incompatible' },
   { type: 'registry', state: 'down', cause: 'timeout' },
+  { type: 'discovery', state: 'down', cause: 'SERVFAIL' },
   { type: 'suspect', backend: 'a:1', cause: 'refused' },
+  { type: 'backend', backend: 'a:1', state: 'dead', cause: 'no answer' },
+  { type: 'checks', state: 'ignored', cause: 'status 404' },
   { type: 'fault', error: new Error('a bug') },
   { type: 'stopping', signal: 'SIGTERM' },
   { type: 'stopped', clean: true },
@@ -86,20 +89,24 @@ describe('metrics', () => {
       sessions_ended_total: 1,
       'sessions_lost_total{cause="incompatible"}': 1,
       registry_up: 0,
+      discovery_up: 0,
       backend_suspects_total: 1,
+      'backend_health_total{state="dead"}': 1,
+      checks_believed: 0,
       faults_total: 1,
     };
     expect(Object.fromEntries(Object.keys(counted).map((name) => [name, found.get(name)]))).toEqual(counted);
   });
 
-  test('are zero before anything happens, the registry is taken to be up', async () => {
+  test('are zero before anything happens, what can be up is taken to be', async () => {
     const found = await series(telemetry());
-    expect(found.get('registry_up')).toBe(1);
+    const up = ['registry_up', 'discovery_up', 'checks_believed'];
+    expect(up.map((name) => found.get(name))).toEqual([1, 1, 1]);
     expect(found.get('sessions_opened_total')).toBe(0);
     expect(found.get('exchanges_total{verb="open",outcome="answered",status="200"}')).toBe(0);
     expect(found.get('migrations_total{reason="lost",outcome="incompatible"}')).toBe(0);
     expect(found.get('held_seconds_count{outcome="refused"}')).toBe(0);
-    expect([...found].filter(([name, value]) => value !== 0 && name !== 'registry_up')).toEqual([]);
+    expect([...found].filter(([name, value]) => value !== 0 && !up.includes(name))).toEqual([]);
   });
 
   test('are never labelled by session or backend, nor by whatever status a backend makes up', async () => {
@@ -173,8 +180,11 @@ describe('log lines', () => {
       return made.messages().slice(1);
     };
     expect(messages('error')).toEqual(['fault']);
-    expect(messages('warn')).toEqual(['migration', 'replay', 'session', 'registry', 'suspect', 'fault']);
-    const atInfo = 'migration migration replay replay session registry suspect fault stopping stopped';
+    expect(messages('warn')).toEqual(
+      'migration replay session registry discovery suspect backend checks fault'.split(' '),
+    );
+    const atInfo =
+      'migration migration replay replay session registry discovery suspect backend checks fault stopping stopped';
     expect(messages('info')).toEqual(atInfo.split(' '));
     expect(messages('debug')).toEqual(EVENTS.map((event) => event.type));
   });

@@ -1,0 +1,103 @@
+/** Who is a member, who has left and still serves, and who failed a moment ago: what static and dns discovery share. */
+
+import type { Backend, Backends } from '../contract.ts';
+import { newListeners } from '../listeners.ts';
+
+/** One backend as discovery names it. */
+export type Member = Pick<Backend, 'id' | 'origin' | 'zone'>;
+
+export type MembersOptions = {
+  /** How long a suspect stays one after its last failure, in milliseconds; 2,000 by default. */
+  readonly suspectMs?: number;
+  /** How long one that has left stays listed, in milliseconds; 120,000 by default: the longest `stopTimeout` of ECS. */
+  readonly lingerMs?: number;
+};
+
+export type Members = Backends & {
+  /**
+   * Who is a member from now on. One that is missing has departed: it is listed as draining, for a deregistered task
+   * goes on serving its sessions, until it fails, comes back, or `lingerMs` is over. Of an id given twice the last counts.
+   */
+  set(members: readonly Member[]): void;
+};
+
+/** Listeners hear of changes only: of the first failure of a suspect and its end, of a set that differs in more than order. */
+export function createMembers({ suspectMs = 2_000, lingerMs = 120_000 }: MembersOptions = {}): Members {
+  const known = new Map<string, Member>();
+  const suspects = new Map<string, NodeJS.Timeout>();
+  const departed = new Map<string, NodeJS.Timeout>();
+  const listeners = newListeners<void>();
+  let current: readonly Backend[] = [];
+  let closed = false;
+
+  function changed(): void {
+    const next = [...known.values()].map((member) => ({
+      ...member,
+      draining: departed.has(member.id),
+      suspect: suspects.has(member.id),
+    }));
+    if (sameBackends(current, next)) return;
+    current = next;
+    listeners.tell();
+  }
+  function forget(marks: Map<string, NodeJS.Timeout>, id: string): void {
+    clearTimeout(marks.get(id));
+    marks.delete(id);
+  }
+  function drop(id: string): void {
+    known.delete(id);
+    forget(suspects, id);
+    forget(departed, id);
+  }
+  function depart(id: string): void {
+    // It refuses, and is a member no more: nothing is left there to wait for.
+    if (suspects.has(id)) drop(id);
+    else if (!departed.has(id)) departed.set(id, setTimeout(() => (drop(id), changed()), lingerMs).unref());
+  }
+  function endSuspicion(id: string): void {
+    forget(suspects, id);
+    changed();
+  }
+
+  return {
+    list: () => current,
+    set(members) {
+      if (closed) return;
+      const now = new Map(members.map((member) => [member.id, member]));
+      for (const id of known.keys()) if (!now.has(id)) depart(id);
+      for (const [id, member] of now) {
+        known.set(id, member);
+        forget(departed, id);
+      }
+      changed();
+    },
+    suspect(id) {
+      if (closed || !known.has(id)) return;
+      if (departed.has(id)) drop(id);
+      else if (suspects.has(id)) suspects.get(id)?.refresh();
+      else suspects.set(id, setTimeout(endSuspicion, suspectMs, id).unref());
+      changed();
+    },
+    onChange: listeners.add,
+    async close() {
+      closed = true;
+      for (const timer of [...suspects.values(), ...departed.values()]) clearTimeout(timer);
+      listeners.clear();
+    },
+  };
+}
+
+/** Whether two lists say the same, order included. */
+export function sameBackends(one: readonly Backend[], other: readonly Backend[]): boolean {
+  return one.length === other.length && one.every((backend, at) => sameBackend(backend, other[at]));
+}
+
+function sameBackend(one: Backend, other: Backend | undefined): boolean {
+  return (
+    one.id === other?.id &&
+    one.origin === other.origin &&
+    one.zone === other.zone &&
+    one.draining === other.draining &&
+    one.suspect === other.suspect
+  );
+}
