@@ -3,6 +3,7 @@
 import { expect, test } from 'vitest';
 import { drainableBackends, memoryMarks } from '../../proxy/backends/drains.ts';
 import { staticBackends } from '../../proxy/backends/static.ts';
+import { type Lookup, dnsBackends } from '../../proxy/backends/dns.ts';
 import { backendsContract } from './backends.ts';
 
 const LIST = ['http://a:3000', 'http://b:3000'];
@@ -30,4 +31,22 @@ test('static: an id has a port, whatever the origin says', () => {
     .list()
     .map(({ id }) => id);
   expect(ids).toEqual(['a:80', 'b:443', '[::1]:1']);
+});
+
+const ttl = 3600;
+const lookup: Lookup = {
+  resolve4: async () => [
+    { address: 'a', ttl },
+    { address: 'b', ttl },
+  ],
+  resolve6: async () => [],
+  resolveSrv: async () => [],
+};
+backendsContract('dns', {
+  async make() {
+    const backends = dnsBackends({ name: 'mcp.test', port: 3000, lookup });
+    await backends.ready;
+    return backends;
+  },
+  suspectMs: 2_000,
 });

@@ -1,0 +1,158 @@
+/** Backends by DNS: the addresses behind a name, or the targets of an SRV name, asked for again and again. */
+
+import { getServers, promises } from 'node:dns';
+import type { SrvRecord } from 'node:dns';
+import { isIPv6 } from 'node:net';
+import type { Backends, RoutingEvent } from '../contract.ts';
+import { type Answer, type Asked, rememberAnswer } from './dns-answers.ts';
+import { type Member, type MembersOptions, createMembers } from './members.ts';
+
+/** The questions, as Node's `dns.promises.Resolver` answers them. */
+export type Lookup = {
+  resolve4(name: string, options: { ttl: true }): Promise<readonly AddressRecord[]>;
+  resolve6(name: string, options: { ttl: true }): Promise<readonly AddressRecord[]>;
+  resolveSrv(name: string): Promise<readonly SrvRecord[]>;
+};
+/** `ttl` in seconds. */
+type AddressRecord = { readonly address: string; readonly ttl: number };
+
+export type DnsOptions = MembersOptions & {
+  /** Asked for as it is: neither search domains nor `/etc/hosts` are used. */
+  readonly name: string;
+  /** Of the backends at A and AAAA records; undefined asks for SRV records, which bring their own. */
+  readonly port: number | undefined;
+  /** How often to ask, in milliseconds, give or take a tenth; sooner where a record's TTL is shorter. 2,000 by default. */
+  readonly refreshMs?: number;
+  /** Hears whether the last round named anybody, when that changes. */
+  readonly record?: (event: RoutingEvent) => void;
+  /** Node's resolver at the servers of `dns.getServers()` by default. */
+  readonly lookup?: Lookup;
+  /** Random numbers in [0, 1). */
+  readonly draw?: () => number;
+};
+
+export type DnsBackends = Backends & {
+  /** Resolves when the first round has ended, whatever it said. */
+  readonly ready: Promise<void>;
+};
+
+/** A try at one server; two of them are made. The resolver's own 5 s, four times, are longer than a client waits. */
+const TRY_MS = 1000;
+const TRIES = 2;
+/** However short a TTL is. */
+const SOONEST_MS = 100;
+
+/**
+ * A backend's id is its `address:port`, its origin `http://address:port`. While DNS cannot be asked the last good list
+ * stays; a name that names nobody is believed the third time in a row. Rounds never overlap. Never throws.
+ */
+export function dnsBackends(options: DnsOptions): DnsBackends {
+  const { refreshMs = 2_000, record, draw = Math.random } = options;
+  const { set, ...backends } = createMembers(options);
+  const round = createRounds(options);
+  let state: 'up' | 'down' = 'up';
+  let timer: NodeJS.Timeout | undefined;
+  let closed = false;
+
+  async function refresh(): Promise<void> {
+    const { records, ttl, heard, cause } = await round();
+    if (closed) return;
+    set(records);
+    const now = heard ? 'up' : 'down';
+    if (now !== state) record?.({ type: 'discovery', state: now, ...(cause !== undefined && !heard && { cause }) });
+    state = now;
+    // A TTL of 0 forbids to cache the answer; it is no wish to be asked without pause.
+    const wait = ttl > 0 ? Math.max(SOONEST_MS, Math.min(ttl * 1000, refreshMs)) : refreshMs;
+    timer = setTimeout(() => void refresh(), wait * (0.9 + draw() / 5)).unref();
+  }
+
+  return {
+    ...backends,
+    ready: refresh(),
+    async close() {
+      closed = true;
+      clearTimeout(timer);
+      await backends.close();
+    },
+  };
+}
+
+type Round = () => Promise<Asked<Member>>;
+
+function createRounds({ name, port, lookup = systemLookup() }: DnsOptions): Round {
+  return port === undefined ? srvRounds(lookup, name) : hostRounds(lookup, name, [port]).round;
+}
+
+function systemLookup(): Lookup {
+  const resolver = new promises.Resolver({ timeout: TRY_MS, tries: TRIES, maxTimeout: TRY_MS });
+  resolver.setServers(getServers());
+  return resolver;
+}
+
+type Host = { ports: readonly number[]; readonly round: Round };
+
+/** Both families of a name; each keeps its own last answer, so that one that fails takes nothing from the other. */
+function hostRounds(lookup: Lookup, name: string, ports: readonly number[]): Host {
+  const families = [
+    rememberAnswer(async () => addresses(await lookup.resolve4(name, { ttl: true }))),
+    rememberAnswer(async () => addresses(await lookup.resolve6(name, { ttl: true }))),
+  ];
+  const host: Host = {
+    ports,
+    async round() {
+      const all = merged(await Promise.all(families.map((family) => family())));
+      return { ...all, records: all.records.flatMap((address) => host.ports.map((port) => member(address, port))) };
+    },
+  };
+  return host;
+}
+
+/** SRV records (RFC 2782): the targets of the lowest priority. Weights are passed over: sessions are balanced by count. */
+function srvRounds(lookup: Lookup, name: string): Round {
+  const targets = rememberAnswer(async () => best(await lookup.resolveSrv(name)));
+  let hosts: ReadonlyMap<string, Host> = new Map();
+  return async () => {
+    const asked = await targets();
+    const ports = new Map<string, Set<number>>();
+    for (const { name: host, port } of asked.records) ports.set(host, (ports.get(host) ?? new Set()).add(port));
+    const before = hosts;
+    hosts = new Map([...ports].map(([host, of]) => [host, hostAt(before.get(host), host, [...of])]));
+    const all = merged(await Promise.all([...hosts.values()].map((host) => host.round())));
+    if (asked.heard) return all;
+    return { ...all, heard: false, ...(asked.cause !== undefined && { cause: asked.cause }) };
+  };
+
+  function hostAt(known: Host | undefined, host: string, ports: readonly number[]): Host {
+    if (known === undefined) return hostRounds(lookup, host, ports);
+    known.ports = ports;
+    return known;
+  }
+}
+
+/** Node does not tell the TTL of SRV records. */
+function best(records: readonly SrvRecord[]): Answer<SrvRecord> {
+  // "A Target of '.' means that the service is decidedly not available at this domain" (RFC 2782).
+  const there = records.filter(({ name }) => name !== '' && name !== '.');
+  const lowest = Math.min(...there.map(({ priority }) => priority));
+  return { records: there.filter(({ priority }) => priority === lowest), ttl: Infinity };
+}
+
+function addresses(records: readonly AddressRecord[]): Answer<string> {
+  return { records: records.map(({ address }) => address), ttl: Math.min(...records.map(({ ttl }) => ttl)) };
+}
+
+/** Heard where one was: most names have one family only. */
+function merged<T>(all: readonly Asked<T>[]): Asked<T> {
+  const cause = all.find((one) => one.cause !== undefined && one.cause !== 'ENODATA')?.cause ?? all[0]?.cause;
+  return {
+    records: all.flatMap(({ records }) => records),
+    ttl: Math.min(...all.map(({ ttl }) => ttl)),
+    heard: all.some(({ heard }) => heard),
+    ...(cause !== undefined && { cause }),
+  };
+}
+
+function member(address: string, port: number): Member {
+  const id = `${isIPv6(address) ? `[${address}]` : address}:${port}`;
+  return { id, origin: `http://${id}` };
+}

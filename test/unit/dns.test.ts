@@ -1,0 +1,197 @@
+/** What discovery makes of DNS: a real server on UDP that changes, empties, fails and falls silent. */
+
+import { promises } from 'node:dns';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { type DnsBackends, type DnsOptions, dnsBackends } from '../../proxy/backends/dns.ts';
+import type { RoutingEvent } from '../../proxy/contract.ts';
+import { type TestDns, startDns } from '../house/dns.ts';
+import { until } from '../house/until.ts';
+
+const NAME = 'mcp.test';
+const SRV = '_mcp._tcp.mcp.test';
+
+let dns: TestDns;
+let backends: DnsBackends;
+let events: RoutingEvent[];
+beforeEach(async () => {
+  dns = await startDns();
+  events = [];
+});
+afterEach(async () => {
+  await backends.close();
+  await dns.close();
+});
+
+async function start(options: Partial<DnsOptions> = {}): Promise<void> {
+  const resolver = new promises.Resolver({ timeout: 100, tries: 1 });
+  resolver.setServers([dns.server]);
+  const record = (event: RoutingEvent) => void events.push(event);
+  backends = dnsBackends({ name: NAME, port: 3000, refreshMs: 10, lookup: resolver, record, ...options });
+  await backends.ready;
+}
+
+/** As in `127.0.0.2:3000`, and `(…)` for one that is draining. */
+const seen = () =>
+  backends
+    .list()
+    .map(({ id, draining }) => (draining ? `(${id})` : id))
+    .toSorted();
+const shows = (...ids: string[]) =>
+  until(`the list is ${ids.join(' ')}`, () => seen().join(' ') === ids.toSorted().join(' '));
+const states = () => events.map((event) => (event.type === 'discovery' ? `${event.state} ${event.cause ?? ''}` : ''));
+
+describe('addresses', () => {
+  test('of both families are members', async () => {
+    dns.set('A', NAME, ['127.0.0.2', '127.0.0.3']);
+    dns.set('AAAA', NAME, ['::1']);
+    await start();
+    expect(seen()).toEqual(['127.0.0.2:3000', '127.0.0.3:3000', '[::1]:3000']);
+    expect(backends.list().find(({ id }) => id.includes('::1'))?.origin).toBe('http://[::1]:3000');
+    expect(events).toEqual([]);
+  });
+
+  test('that come are listed, that go are draining, that come back are ready', async () => {
+    dns.set('A', NAME, ['127.0.0.2']);
+    await start();
+    dns.set('A', NAME, ['127.0.0.3']);
+    await shows('(127.0.0.2:3000)', '127.0.0.3:3000');
+    dns.set('A', NAME, ['127.0.0.2', '127.0.0.3']);
+    await shows('127.0.0.2:3000', '127.0.0.3:3000');
+  });
+
+  test('one that has gone and refuses is dropped', async () => {
+    dns.set('A', NAME, ['127.0.0.2', '127.0.0.3']);
+    await start();
+    dns.set('A', NAME, ['127.0.0.3']);
+    await shows('(127.0.0.2:3000)', '127.0.0.3:3000');
+    backends.suspect('127.0.0.2:3000', new Error('refused'));
+    expect(seen()).toEqual(['127.0.0.3:3000']);
+  });
+
+  test('in another order are no change', async () => {
+    dns.set('A', NAME, ['127.0.0.2', '127.0.0.3']);
+    await start();
+    let changes = 0;
+    backends.onChange(() => (changes += 1));
+    dns.set('A', NAME, ['127.0.0.3', '127.0.0.2']);
+    await dns.next(10);
+    expect(changes).toBe(0);
+  });
+});
+
+describe('trouble changes nothing', () => {
+  test.each(['SERVFAIL', 'silence'] as const)('%s, however long', async (trouble) => {
+    dns.set('A', NAME, ['127.0.0.2']);
+    await start();
+    dns.all(trouble);
+    await until('discovery is down', () => events.length === 1);
+    await dns.next(10);
+    expect(seen()).toEqual(['127.0.0.2:3000']);
+    dns.all();
+    dns.set('A', NAME, ['127.0.0.2', '127.0.0.3']);
+    await shows('127.0.0.2:3000', '127.0.0.3:3000');
+    expect(states()).toEqual([`down ${trouble === 'silence' ? 'ETIMEOUT' : 'ESERVFAIL'}`, 'up ']);
+  });
+
+  test('one family that fails takes nothing from the other, nor its own', async () => {
+    dns.set('A', NAME, ['127.0.0.2']);
+    dns.set('AAAA', NAME, ['::1']);
+    await start();
+    dns.set('A', NAME, ['127.0.0.3']);
+    dns.set('AAAA', NAME, 'silence');
+    await shows('(127.0.0.2:3000)', '127.0.0.3:3000', '[::1]:3000');
+    await dns.next(8);
+    expect(seen()).toEqual(['(127.0.0.2:3000)', '127.0.0.3:3000', '[::1]:3000']);
+    expect(events).toEqual([]);
+  });
+
+  test('a start without DNS is a start', async () => {
+    dns.all('silence');
+    await start();
+    expect(seen()).toEqual([]);
+    dns.all();
+    dns.set('A', NAME, ['127.0.0.2']);
+    await shows('127.0.0.2:3000');
+    expect(states()).toEqual(['down ETIMEOUT', 'up ']);
+  });
+});
+
+describe('nobody', () => {
+  test.each<'NXDOMAIN' | readonly []>(['NXDOMAIN', []])('is believed the third time in a row: %j', async (reply) => {
+    dns.set('A', NAME, ['127.0.0.2']);
+    await start({ refreshMs: 100 });
+    const lists: string[] = [];
+    backends.onChange(() => lists.push(seen().join(' ')));
+    const before = dns.asked.filter((one) => one.startsWith('A ')).length;
+    dns.set('A', NAME, reply);
+    await shows('(127.0.0.2:3000)');
+    expect(dns.asked.filter((one) => one.startsWith('A '))).toHaveLength(before + 3);
+    expect(lists).toEqual(['(127.0.0.2:3000)']);
+    expect(states()).toEqual([`down ${reply === 'NXDOMAIN' ? 'ENOTFOUND' : 'ENODATA'}`]);
+  });
+});
+
+describe('SRV', () => {
+  const target = (host: string, port: number, priority = 1) => ({ target: `${host}.mcp.test`, port, priority });
+
+  test('brings hosts and ports, of the lowest priority', async () => {
+    dns.set('SRV', SRV, [target('a', 3001), target('b', 3002), target('b', 3003), target('c', 3004, 2)]);
+    dns.set('A', 'a.mcp.test', ['127.0.0.2']);
+    dns.set('A', 'b.mcp.test', ['127.0.0.3']);
+    dns.set('A', 'c.mcp.test', ['127.0.0.4']);
+    await start({ name: SRV, port: undefined });
+    expect(seen()).toEqual(['127.0.0.2:3001', '127.0.0.3:3002', '127.0.0.3:3003']);
+    dns.set('SRV', SRV, [target('b', 3003)]);
+    await shows('(127.0.0.2:3001)', '(127.0.0.3:3002)', '127.0.0.3:3003');
+  });
+
+  test('stays while it, or a target, cannot be asked', async () => {
+    dns.set('SRV', SRV, [target('a', 3001), target('b', 3002)]);
+    dns.set('A', 'a.mcp.test', ['127.0.0.2']);
+    dns.set('A', 'b.mcp.test', ['127.0.0.3']);
+    await start({ name: SRV, port: undefined });
+    dns.set('A', 'b.mcp.test', 'SERVFAIL');
+    await dns.next(10);
+    expect(seen()).toEqual(['127.0.0.2:3001', '127.0.0.3:3002']);
+    expect(events).toEqual([]);
+    dns.set('SRV', SRV, 'silence');
+    await until('discovery is down', () => events.length === 1);
+    expect(seen()).toEqual(['127.0.0.2:3001', '127.0.0.3:3002']);
+  });
+
+  test('with the target "." is nobody', async () => {
+    dns.set('SRV', SRV, [{ target: '.', port: 0 }]);
+    await start({ name: SRV, port: undefined });
+    expect(seen()).toEqual([]);
+    expect(states()).toEqual(['down ENODATA']);
+  });
+});
+
+describe('how often', () => {
+  const gap = async () => {
+    await dns.next(2);
+    const start = performance.now();
+    await dns.next(2);
+    return performance.now() - start;
+  };
+
+  test('at the refresh, whatever the TTL allows', async () => {
+    dns.set('A', NAME, ['127.0.0.2'], 3600);
+    await start({ refreshMs: 300, draw: () => 0.5 });
+    expect(await gap()).toBeGreaterThan(250);
+  });
+
+  test('sooner than the refresh when the TTL is shorter', async () => {
+    dns.set('A', NAME, ['127.0.0.2'], 1);
+    await start({ refreshMs: 60_000, draw: () => 0.5 });
+    await dns.next(2);
+  });
+
+  test('never two rounds at once', async () => {
+    dns.all('silence');
+    await start({ refreshMs: 1 });
+    const before = dns.asked.length;
+    await dns.next(2);
+    expect(dns.asked.length).toBe(before + 2);
+  });
+});
