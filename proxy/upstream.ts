@@ -19,11 +19,24 @@ const CONNECT_MS = 3000;
 const IDLE_SOCKET_MS = 4000;
 const MAX_HEADER_BYTES = 64 * 1024;
 
+export type ClosableUpstream = Upstream & {
+  /**
+   * The attempts that run at this origin end as `lost`, or as `unsent` where nothing was sent, and their sockets are
+   * destroyed: a hung host never closes them. Idle sockets go by themselves, within 4 s.
+   */
+  sever(origin: string): void;
+  /** Breaks off what is still running. */
+  close(): Promise<void>;
+};
+
+/** By origin, what breaks each running attempt off. */
+type Running = Map<string, Set<(cause: Error) => void>>;
+
 /**
  * Two pools without a cap, as undici's scans its sockets: with thousands of listening streams among them, each POST
- * would pay for the scan. `close` breaks off what is still running.
+ * would pay for the scan.
  */
-export function createUpstream({ answerSeconds, mark = [] }: UpstreamOptions): Upstream & { close(): Promise<void> } {
+export function createUpstream({ answerSeconds, mark = [] }: UpstreamOptions): ClosableUpstream {
   const options: Agent.Options = {
     connections: null,
     pipelining: 1,
@@ -35,10 +48,15 @@ export function createUpstream({ answerSeconds, mark = [] }: UpstreamOptions): U
   };
   const posts = new Agent(options);
   const streams = new Agent(options);
+  const running: Running = new Map();
   return {
     send(exchange, session, to, sink) {
       const agent = exchange.method === 'GET' ? streams : posts;
-      return new Promise((resolve) => attempt(agent, { exchange, session, to, sink, mark }, resolve));
+      return new Promise((resolve) => attempt(agent, { exchange, session, to, sink, mark }, running, resolve));
+    },
+    sever(origin) {
+      const cause = new Error('the backend does not answer any more');
+      for (const breakOff of running.get(origin) ?? []) breakOff(cause);
     },
     async close() {
       await Promise.all([posts.destroy(), streams.destroy()]);
@@ -54,22 +72,39 @@ type Sending = {
   readonly mark: RawHeaders;
 };
 
-function attempt(agent: Agent, sending: Sending, resolve: (attempt: Attempt) => void): void {
+function enter(running: Running, origin: string, breakOff: (cause: Error) => void): () => void {
+  const here = running.get(origin) ?? new Set();
+  running.set(origin, here.add(breakOff));
+  return () => {
+    here.delete(breakOff);
+    if (here.size === 0 && running.get(origin) === here) running.delete(origin);
+  };
+}
+
+function attempt(agent: Agent, sending: Sending, running: Running, resolve: (attempt: Attempt) => void): void {
   const { exchange, to } = sending;
   const { signal } = exchange;
   let started = false;
+  let settled = false;
   let leave = (): void => {};
   let answer: Answer | undefined;
 
   function settle(result: Attempt): void {
+    settled = true;
     signal.removeEventListener('abort', abandon);
+    exit();
     resolve(result);
   }
   function abandon(): void {
     settle({ kind: 'abandoned' });
     leave();
   }
+  function breakOff(cause: Error): void {
+    fail(cause);
+    leave();
+  }
   function fail(cause: Error): void {
+    if (settled) return undefined;
     if (signal.aborted) return abandon();
     if (!started) return settle({ kind: 'unsent', cause, blame: blameOf(cause) });
     return settle(answer?.broken(cause) ?? { kind: 'lost', cause, unanswered: idsOf(exchange) });
@@ -77,8 +112,8 @@ function attempt(agent: Agent, sending: Sending, resolve: (attempt: Attempt) => 
 
   const handler: Dispatcher.DispatchHandler = {
     onRequestStart(controller) {
-      leave = () => controller.abort(new Error('the client left'));
-      if (signal.aborted) leave();
+      leave = () => controller.abort(new Error('nobody waits for it any more'));
+      if (settled) leave();
       started = true;
     },
     onResponseStart(controller, status) {
@@ -96,6 +131,7 @@ function attempt(agent: Agent, sending: Sending, resolve: (attempt: Attempt) => 
       fail(cause);
     },
   };
+  const exit = enter(running, to.origin, breakOff);
   if (signal.aborted) return abandon();
   signal.addEventListener('abort', abandon, { once: true });
   try {

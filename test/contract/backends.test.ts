@@ -3,6 +3,7 @@
 import { expect, test } from 'vitest';
 import { drainableBackends, memoryMarks } from '../../proxy/backends/drains.ts';
 import { staticBackends } from '../../proxy/backends/static.ts';
+import { checkedBackends } from '../../proxy/backends/health.ts';
 import { type Lookup, dnsBackends } from '../../proxy/backends/dns.ts';
 import { backendsContract } from './backends.ts';
 
@@ -48,5 +49,9 @@ backendsContract('dns', {
     await backends.ready;
     return backends;
   },
+  suspectMs: 2_000,
+});
+backendsContract('checked over static', {
+  make: async () => checkedBackends(staticBackends(LIST), { check: async () => ({ kind: 'well' }) }),
   suspectMs: 2_000,
 });

@@ -1,0 +1,79 @@
+/** One look at a backend: does its port take a connection, or does a path of it answer well. */
+
+import { request as requestHttp } from 'node:http';
+import { request as requestHttps } from 'node:https';
+import { connect } from 'node:net';
+
+/**
+ * - `well`: it takes a connection, or answers with 2xx
+ * - `unwell`: it answers, with another status
+ * - `refused`: a live host says that nobody listens, or breaks the connection off
+ * - `silent`: no answer in time, or no way there: a hung process, or a host that has vanished
+ * - `unknown`: our own trouble, which says nothing about it
+ */
+export type Finding =
+  | { readonly kind: 'well' }
+  | { readonly kind: 'unknown' }
+  | { readonly kind: 'unwell' | 'refused' | 'silent'; readonly cause: string };
+
+/** Never rejects; after `signal` is aborted, whatever it resolves with means nothing. */
+export type Check = (origin: string, signal: AbortSignal) => Promise<Finding>;
+
+/** A TCP connect: a stopped process passes it, for its kernel takes connections still. `timeoutMs` is for all of it. */
+export function connectCheck(timeoutMs: number): Check {
+  return (origin, signal) =>
+    finding(timeoutMs, signal, (found) => {
+      const { hostname, port, protocol } = new URL(origin);
+      const host = hostname.replace(/^\[|\]$/g, '');
+      const socket = connect({ host, port: Number(port || (protocol === 'https:' ? 443 : 80)) });
+      socket.once('connect', () => found({ kind: 'well' })).on('error', (error) => found(failed(error)));
+      return () => socket.destroy();
+    });
+}
+
+/** A GET of `path` on a connection of its own; the body is not read. `timeoutMs` is for all of it. */
+export function pathCheck(path: string, timeoutMs: number): Check {
+  return (origin, signal) =>
+    finding(timeoutMs, signal, (found) => {
+      const request = origin.startsWith('https:') ? requestHttps : requestHttp;
+      const headers = { accept: '*/*', 'user-agent': 'mcp-affinity' };
+      const sent = request(new URL(path, origin), { agent: false, headers }, ({ statusCode = 0 }) =>
+        found(
+          statusCode >= 200 && statusCode < 300 ? { kind: 'well' } : { kind: 'unwell', cause: `status ${statusCode}` },
+        ),
+      );
+      sent.on('error', (error) => found(failed(error))).end();
+      return () => sent.destroy();
+    });
+}
+
+function finding(
+  timeoutMs: number,
+  signal: AbortSignal,
+  begin: (found: (what: Finding) => void) => () => void,
+): Promise<Finding> {
+  return new Promise((resolve) => {
+    const found = (what: Finding): void => {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', leave);
+      end();
+      resolve(what);
+    };
+    const leave = (): void => found({ kind: 'unknown' });
+    // When we have been busy ourselves, the answer may be there, unread: it is read before this is called late.
+    const late = (): void => void setImmediate(found, { kind: 'silent', cause: `no answer in ${timeoutMs} ms` });
+    const timer = setTimeout(late, timeoutMs);
+    signal.addEventListener('abort', leave, { once: true });
+    const end = begin(found);
+  });
+}
+
+/** There is no way to the host. */
+const VANISHED = /^(ETIMEDOUT|EHOSTUNREACH|EHOSTDOWN|ENETUNREACH|ENETDOWN|ENOTFOUND|EAI_AGAIN)$/;
+const OURS = /^(EMFILE|ENFILE|ENOBUFS|ENOMEM|EADDRNOTAVAIL)$/;
+
+function failed(error: NodeJS.ErrnoException): Finding {
+  const code = error.code ?? error.message;
+  if (OURS.test(code)) return { kind: 'unknown' };
+  return { kind: VANISHED.test(code) ? 'silent' : 'refused', cause: code };
+}
