@@ -13,8 +13,15 @@ export type Config = {
   readonly opsHost: string;
   /** The MCP endpoint's path, exactly, here and at the backends. */
   readonly path: string;
-  /** Origins, as in `http://10.0.0.7:3000`: at least one, no two with the same host and port. */
+  readonly discovery: 'static' | 'dns';
+  /** Origins, as in `http://10.0.0.7:3000`, no two with the same host and port: at least one if static, else none. */
   readonly backends: readonly string[];
+  /** The name of all backends, if dns; without a port it has SRV records. */
+  readonly dns: { readonly name: string; readonly port: number | undefined } | undefined;
+  /** How often discovery is asked. */
+  readonly refreshSeconds: number;
+  /** A path that a healthy backend answers with 2xx; undefined: it takes TCP connections. */
+  readonly healthPath: string | undefined;
   /** The registry; undefined keeps sessions in memory. May hold a password. */
   readonly redis: string | undefined;
   /** Idle life of a session. */
@@ -89,6 +96,16 @@ const backend = z.string(ORIGIN).transform((value, context) => {
   return parsed.origin;
 });
 
+const DNS_NAME = 'a DNS name with a port, as in mcp.internal:3000, or one with SRV records, as in _mcp._tcp.internal';
+/** The last label of a host name is no number: that would be an IPv4 address (RFC 3696, section 2). */
+const dnsName = z.string(DNS_NAME).transform((value, context) => {
+  const [, name = '', port] = /^((?:[\w-]{1,63}\.)*(?!\d+\.?(?::|$))[\w-]{1,63}\.?)(?::(\d{1,5}))?$/.exec(value) ?? [];
+  const wrong = port !== undefined && (Number(port) < 1 || Number(port) > 65_535);
+  if (name !== '' && name.length <= 253 && !wrong) return { name, port: port === undefined ? undefined : Number(port) };
+  context.addIssue({ code: 'custom', message: DNS_NAME });
+  return z.NEVER;
+});
+
 const REDIS_URL = 'a URL as in redis://user:password@host:6379/0 or rediss://…, a password percent-encoded';
 /** An `@` after the host, or a path that is no database, is a password cut in two: it would be taken for a host. */
 const redisUrl = z.string(REDIS_URL).refine((value) => {
@@ -126,7 +143,11 @@ const SCHEMA = z.object({
   opsPort: whole(0, 65_535, 'a port'),
   opsHost: listenHost.optional(),
   path,
-  backends: z.array(backend).min(1, 'at least one backend'),
+  backends: z.array(backend),
+  discovery: choice('static', 'dns').optional(),
+  dns: dnsName.optional(),
+  refreshSeconds: number(0.1, LONGEST_WAIT, 'seconds'),
+  healthPath: path.optional(),
   redis: redisUrl.optional(),
   sessionTtl: whole(1, LONGEST_LIFE, 'whole seconds'),
   holdSeconds: seconds,
@@ -168,9 +189,11 @@ function check({ given, faults }: Read): Parsed {
   const parsed = SCHEMA.safeParse({ ...raw, backends: raw['backends'] ?? [] });
   const all = [...faults, ...(parsed.error?.issues ?? []).map((issue) => fault(issue, given)), ...clashes(given)];
   if (!parsed.success || all.length > 0) return { kind: 'faults', faults: all };
-  const { opsHost, redis, maxSessions = Infinity, zone, allowedHosts, allowedOrigins, ...rest } = parsed.data;
-  const optional = { redis, zone, allowedHosts, allowedOrigins };
-  return { kind: 'config', config: { ...rest, ...optional, opsHost: opsHost ?? rest.host, maxSessions } };
+  const { discovery, dns, healthPath, opsHost, redis, zone, allowedHosts, allowedOrigins, ...rest } = parsed.data;
+  const { maxSessions = Infinity } = rest;
+  const optional = { dns, healthPath, redis, zone, allowedHosts, allowedOrigins };
+  const filled = { discovery: discovery ?? (dns ? 'dns' : 'static'), opsHost: opsHost ?? rest.host, maxSessions };
+  return { kind: 'config', config: { ...rest, ...optional, ...filled } };
 }
 
 function fault(issue: z.core.$ZodIssue, given: ReadonlyMap<string, Given>): string {
@@ -185,7 +208,7 @@ function fault(issue: z.core.$ZodIssue, given: ReadonlyMap<string, Given>): stri
 /** Values that are right alone and wrong together. */
 function clashes(given: ReadonlyMap<string, Given>): readonly string[] {
   const first = (name: keyof Config) => given.get(name)?.values[0] ?? '';
-  const faults: string[] = [];
+  const faults: string[] = [...discoveryClashes(given)];
   const ids = new Set<string>();
   for (const value of given.get('backends')?.values ?? []) {
     const id = hostAndPort(value);
@@ -194,11 +217,28 @@ function clashes(given: ReadonlyMap<string, Given>): readonly string[] {
     }
     if (id !== undefined) ids.add(id);
   }
+  if (first('healthPath') !== '' && first('healthPath') === first('path')) {
+    faults.push(`${given.get('healthPath')?.source}: expected another path than --path, got ${shown(first('path'))}`);
+  }
   const sameHost = first('opsHost') === '' || first('opsHost') === first('host');
   if (sameHost && Number(first('port')) !== 0 && Number(first('port')) === Number(first('opsPort'))) {
     faults.push(`${given.get('opsPort')?.source}: expected another port than --port, got ${shown(first('opsPort'))}`);
   }
   return faults;
+}
+
+/** Each way of discovery has what it needs, and nothing of another. */
+function discoveryClashes(given: ReadonlyMap<string, Given>): readonly string[] {
+  const { backends, dns } = { backends: given.get('backends'), dns: given.get('dns') };
+  const chosen = given.get('discovery')?.values[0] ?? (dns ? 'dns' : 'static');
+  const got = (said: Given): string => shown(said.values[0] ?? '');
+  if (chosen === 'dns') {
+    if (!dns) return ['--dns or DNS_NAME: expected the DNS name of the backends, got nothing'];
+    return backends ? [`${backends.source}: expected no backend beside ${dns.source}, got ${got(backends)}`] : [];
+  }
+  if (chosen !== 'static') return [];
+  const faults = dns ? [`${dns.source}: expected nothing with static discovery, got ${got(dns)}`] : [];
+  return backends ? faults : [...faults, '--backend or BACKENDS: expected at least one backend, got nothing'];
 }
 
 /** What tells two backends apart; the scheme does not. */

@@ -55,6 +55,7 @@ export async function start(
 ): Promise<Running> {
   let ready = false;
   const house = buildHouse(config, telemetry, given);
+  await house.found;
   const door = createDoor(house.router, config, telemetry);
   const server = createDoorServer(door, config.path, deadlines);
   const leaveUnused = closeUnused(server);
@@ -83,7 +84,8 @@ export async function start(
     const port = await listen(server, config.port, config.host, '--port');
     const opsPort = await listen(ops, config.opsPort, config.opsHost, '--ops-port');
     ready = true;
-    telemetry.record({ type: 'listening', port, opsPort, path: config.path, backends: config.backends });
+    const origins = backends.list().map(({ origin }) => origin);
+    telemetry.record({ type: 'listening', port, opsPort, path: config.path, backends: origins });
     return { port, opsPort, stop: () => (stopping ??= stop()) };
   } catch (error) {
     server.close();

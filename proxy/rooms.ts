@@ -1,7 +1,10 @@
 /** Constructs the adapters and puts the rooms together: the same house for the CLI, createProxy and the middleware. */
 import { randomUUID } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
+import { dnsBackends } from './backends/dns.ts';
 import { drainableBackends, memoryMarks } from './backends/drains.ts';
 import type { DrainableBackends } from './backends/drains.ts';
+import { checkedBackends } from './backends/health.ts';
 import { redisMarks } from './backends/shared-drains.ts';
 import { staticBackends } from './backends/static.ts';
 import type { Config } from './config.ts';
@@ -28,6 +31,8 @@ export type Given = {
 export interface House {
   readonly router: Router;
   readonly backends: DrainableBackends;
+  /** Resolves when discovery has found somebody, or should not be waited for any longer. */
+  readonly found: Promise<void>;
   close(): Promise<void>;
 }
 
@@ -35,9 +40,12 @@ export function buildHouse(config: Config, telemetry: Telemetry, given: Given = 
   const record: Telemetry['record'] = (event) => telemetry.record(event);
   const redis = config.redis === undefined ? undefined : connectRedis({ url: config.redis, record });
   const sessions = given.sessions ?? openSessions(config, redis);
-  const found = given.backends ?? staticBackends(config.backends);
-  const backends = drainableBackends(found, redis === undefined ? memoryMarks() : redisMarks(redis));
   const upstream = createUpstream({ answerSeconds: config.answerSeconds, mark: given.mark ?? [] });
+  const discovery =
+    given.backends === undefined
+      ? discover(config, record, (origin) => upstream.sever(origin))
+      : { backends: given.backends, found: Promise.resolve() };
+  const backends = drainableBackends(discovery.backends, redis === undefined ? memoryMarks() : redisMarks(redis));
   const shared = { sessions, backends, upstream, telemetry, now: Date.now, draw: Math.random, token: randomUUID };
   const streams = createStreams(sessions);
   const migrator = createMigrator(shared);
@@ -45,13 +53,33 @@ export function buildHouse(config: Config, telemetry: Telemetry, given: Given = 
   return {
     router,
     backends,
+    found: discovery.found,
     async close() {
       streams.close();
-      const ours = [given.sessions === undefined && sessions.close(), given.backends === undefined && found.close()];
-      await Promise.all([upstream.close(), backends.close(), ...ours]);
+      if (given.sessions === undefined) await sessions.close();
+      if (given.backends === undefined) await discovery.backends.close();
+      await Promise.all([upstream.close(), backends.close()]);
       redis?.close();
     },
   };
+}
+
+/** A start does not wait longer for discovery: exchanges are held until somebody is found. Milliseconds. */
+const FIRST_ANSWER_MS = 2000;
+
+function discover(
+  { dns, backends: origins, refreshSeconds, healthPath: path }: Config,
+  record: Telemetry['record'],
+  onHung: (origin: string) => void,
+): { readonly backends: Backends; readonly found: Promise<void> } {
+  if (dns === undefined) {
+    return { backends: checkedBackends(staticBackends(origins), { path, record, onHung }), found: Promise.resolve() };
+  }
+  const inner = dnsBackends({ ...dns, refreshMs: refreshSeconds * 1000, record });
+  const late = new AbortController();
+  const tooLate = delay(FIRST_ANSWER_MS, undefined, { signal: late.signal }).catch(() => {});
+  const found = Promise.race([inner.ready, tooLate]).then(() => late.abort());
+  return { backends: checkedBackends(inner, { path, record, onHung }), found };
 }
 
 function openSessions({ sessionTtl: ttlSeconds }: Config, redis: RedisConnection | undefined): Sessions {

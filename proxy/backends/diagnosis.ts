@@ -48,9 +48,13 @@ export function judge(listed: readonly Backend[], diagnosisOf: (id: string) => D
     return { backends: answering.map((one) => (diagnosisOf(one.id).health === 'alive' ? one : draining(one))) };
   }
   const left = answering.length > 0 ? answering : listed;
-  return { backends: left.map((backend) => ({ ...backend, suspect: true })), doubted: diagnosisOf(first.id).cause };
+  return { backends: left.map(suspected), doubted: diagnosisOf(first.id).cause };
 }
 
 function draining(backend: Backend): Backend {
   return { ...backend, draining: true };
+}
+
+function suspected(backend: Backend): Backend {
+  return { ...backend, suspect: true };
 }

@@ -26,60 +26,28 @@ export type CheckOptions = {
   readonly draw?: () => number;
 };
 
-/** A backend under watch. */
-type Patient = {
-  readonly origin: string;
-  readonly watched: Watch;
-  diagnosis: Diagnosis;
-  /** `onHung` has been told, and it was not listed since. */
-  told: boolean;
-};
-
 /** Checks that run at once. */
 const AT_ONCE = 16;
 
 /** What the checks make of the list is in `judge`. Closing it closes `inner`. */
 export function checkedBackends(inner: Backends, options: CheckOptions = {}): Backends {
-  const { record } = options;
-  const watching = watchingOf(options);
-  const patients = new Map<string, Patient>();
+  const { record, onHung } = options;
+  const ward = openWard(watchingOf(options), learnt);
   const listeners = newListeners<void>();
   let believed = true;
+  let severed: ReadonlySet<string> = new Set();
   let current: readonly Backend[] = [];
 
-  function admit(): void {
-    const listed = new Map(inner.list().map((backend) => [backend.id, backend.origin]));
-    for (const [id, { origin, watched }] of patients) {
-      if (listed.get(id) === origin) continue;
-      watched.stop();
-      patients.delete(id);
-    }
-    for (const [id, origin] of listed) {
-      if (patients.has(id)) continue;
-      const watched = watch(origin, watching, (finding) => learn(id, finding));
-      patients.set(id, { origin, watched, diagnosis: UNKNOWN, told: false });
-    }
-    update();
-  }
-
-  function learn(id: string, finding: Finding): void {
-    const patient = patients.get(id);
-    if (!patient) return;
-    const before = patient.diagnosis.health;
-    patient.diagnosis = diagnose(patient.diagnosis, finding);
-    const { health, cause } = patient.diagnosis;
-    if (health !== before) {
-      record?.({ type: 'backend', backend: id, state: health, ...(health !== 'alive' && { cause }) });
-    }
+  function learnt(id: string, finding: Finding, { health, cause }: Diagnosis, changed: boolean): void {
+    if (changed) record?.({ type: 'backend', backend: id, state: health, ...(health !== 'alive' && { cause }) });
     update();
     if (finding.kind !== 'refused' && finding.kind !== 'silent') return;
     // One that has left discovery is dropped by a suspicion: one check that failed is not enough for that.
     const leaving = inner.list().some((backend) => backend.id === id && backend.draining);
     if (leaving ? health === 'dead' : options.path === undefined) inner.suspect(id, new Error(cause));
   }
-
   function update(): void {
-    const { backends, doubted } = judge(inner.list(), (id) => patients.get(id)?.diagnosis ?? UNKNOWN);
+    const { backends, doubted } = judge(inner.list(), ward.diagnosisOf);
     if (believed !== (doubted === undefined)) {
       believed = !believed;
       record?.({ type: 'checks', state: believed ? 'believed' : 'ignored', ...(doubted && { cause: doubted }) });
@@ -88,16 +56,19 @@ export function checkedBackends(inner: Backends, options: CheckOptions = {}): Ba
       current = backends;
       listeners.tell();
     }
-    tellOfHung();
+    sever();
   }
-
-  function tellOfHung(): void {
+  /** After the list has changed: what is broken off there must go elsewhere. */
+  function sever(): void {
     const listed = new Set(current.map(({ id }) => id));
-    for (const [id, patient] of patients) {
-      const tell = patient.diagnosis.hung && !listed.has(id);
-      if (tell && !patient.told) options.onHung?.(patient.origin);
-      patient.told = tell;
-    }
+    const hung = inner.list().filter(({ id }) => ward.diagnosisOf(id).hung && !listed.has(id));
+    const before = severed;
+    severed = new Set(hung.map(({ id }) => id));
+    for (const { id, origin } of hung) if (!before.has(id)) onHung?.(origin);
+  }
+  function admit(): void {
+    ward.admit(inner.list());
+    update();
   }
 
   const undo = inner.onChange(admit);
@@ -106,16 +77,58 @@ export function checkedBackends(inner: Backends, options: CheckOptions = {}): Ba
     list: () => current,
     suspect(id, cause) {
       inner.suspect(id, cause);
-      patients.get(id)?.watched.soon();
+      ward.soon(id);
     },
     onChange: listeners.add,
     async close() {
       undo();
       listeners.clear();
-      for (const { watched } of patients.values()) watched.stop();
-      patients.clear();
+      ward.close();
       await inner.close();
     },
+  };
+}
+
+type Ward = {
+  /** Watches these from now on, and nobody else. */
+  readonly admit: (backends: readonly Backend[]) => void;
+  readonly diagnosisOf: (id: string) => Diagnosis;
+  readonly soon: (id: string) => void;
+  readonly close: () => void;
+};
+type Patient = { readonly origin: string; readonly watched: Watch; diagnosis: Diagnosis };
+
+/** `changed`: it is in another state of health than before. */
+function openWard(
+  watching: Watching,
+  learnt: (id: string, finding: Finding, diagnosis: Diagnosis, changed: boolean) => void,
+): Ward {
+  const patients = new Map<string, Patient>();
+  function learn(id: string, finding: Finding): void {
+    const patient = patients.get(id);
+    if (!patient) return;
+    const before = patient.diagnosis;
+    patient.diagnosis = diagnose(before, finding);
+    learnt(id, finding, patient.diagnosis, patient.diagnosis.health !== before.health);
+  }
+  function admit(backends: readonly Backend[]): void {
+    const origins = new Map(backends.map(({ id, origin }) => [id, origin]));
+    for (const [id, { origin, watched }] of patients) {
+      if (origins.get(id) === origin) continue;
+      watched.stop();
+      patients.delete(id);
+    }
+    for (const [id, origin] of origins) {
+      if (patients.has(id)) continue;
+      const watched = watch(origin, watching, (finding) => learn(id, finding));
+      patients.set(id, { origin, watched, diagnosis: UNKNOWN });
+    }
+  }
+  return {
+    admit,
+    diagnosisOf: (id) => patients.get(id)?.diagnosis ?? UNKNOWN,
+    soon: (id) => patients.get(id)?.watched.soon(),
+    close: () => admit([]),
   };
 }
 

@@ -18,7 +18,7 @@ export type Members = Backends & {
    * Who is a member from now on. One that is missing has departed: it is listed as draining, for a deregistered task
    * goes on serving its sessions, until it fails, comes back, or `lingerMs` is over. Of an id given twice the last counts.
    */
-  set(members: readonly Member[]): void;
+  readonly set: (members: readonly Member[]) => void;
 };
 
 /** Listeners hear of changes only: of the first failure of a suspect and its end, of a set that differs in more than order. */
@@ -31,11 +31,7 @@ export function createMembers({ suspectMs = 2_000, lingerMs = 120_000 }: Members
   let closed = false;
 
   function changed(): void {
-    const next = [...known.values()].map((member) => ({
-      ...member,
-      draining: departed.has(member.id),
-      suspect: suspects.has(member.id),
-    }));
+    const next = [...known.values()].map((one) => asBackend(one, departed.has(one.id), suspects.has(one.id)));
     if (sameBackends(current, next)) return;
     current = next;
     listeners.tell();
@@ -85,6 +81,10 @@ export function createMembers({ suspectMs = 2_000, lingerMs = 120_000 }: Members
       listeners.clear();
     },
   };
+}
+
+function asBackend(member: Member, draining: boolean, suspect: boolean): Backend {
+  return { ...member, draining, suspect };
 }
 
 /** Whether two lists say the same, order included. */

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import { freePort } from './redis.ts';
 
 const PROGRAM = fileURLToPath(new URL('server.ts', import.meta.url));
 /** A test run that ends early leaves none behind. */
@@ -52,26 +53,29 @@ export type TestServers = {
 
 /**
  * Starts one server for each of `ids`, which share their tool state in a folder unless `env` says otherwise. Rejects,
- * with what a server wrote to stderr, when one does not listen in time; none is left behind then.
+ * with what a server wrote to stderr, when one does not listen in time; none is left behind then. With `addresses`, one
+ * for each, as 127.0.0.2, all have the same port, as behind a DNS name; else all are at 127.0.0.1.
  */
 export async function startServers(
   ids: readonly string[] = ['a', 'b', 'c'],
   env: Readonly<Record<string, string>> = {},
+  addresses?: readonly string[],
 ): Promise<TestServers> {
   const folder = mkdtempSync(join(tmpdir(), 'mcp-affinity-test-'));
   const ledger = join(folder, 'ledger.jsonl');
   const store = 'REDIS_URL' in env ? {} : { STATE_DIR: join(folder, 'state') };
-  const lives = ids.map((id) => ({
-    id,
-    life: newLife({ ...store, CLOCK_MS: '0', LEDGER: ledger, ...env, TASK_ID: id }),
-  }));
+  const lives = ids.map((id, at) => {
+    const host = addresses?.[at] ?? '127.0.0.1';
+    return { id, host, life: newLife({ ...store, CLOCK_MS: '0', LEDGER: ledger, ...env, HOST: host, TASK_ID: id }) };
+  });
 
   const close = async () => {
     await Promise.all(lives.map(({ life }) => life.end('SIGKILL')));
     rmSync(folder, { recursive: true, force: true });
   };
   try {
-    const servers = await Promise.all(lives.map(({ id, life }) => startServer(id, life)));
+    const port = addresses ? await freePort() : 0;
+    const servers = await Promise.all(lives.map(({ id, host, life }) => startServer(id, life, host, port)));
     const get = (id: string) => {
       const server = servers.find((one) => one.id === id);
       if (!server) throw new Error(`No server is named ${id}`);
@@ -84,12 +88,12 @@ export async function startServers(
   }
 }
 
-async function startServer(id: string, life: Life): Promise<TestServer> {
-  const port = await life.begin(0);
+async function startServer(id: string, life: Life, host: string, at: number): Promise<TestServer> {
+  const port = await life.begin(at);
   return {
     id,
     port,
-    origin: `http://127.0.0.1:${port}`,
+    origin: `http://${host}:${port}`,
     get running() {
       return life.running();
     },

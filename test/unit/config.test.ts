@@ -24,7 +24,11 @@ describe('what is taken', () => {
       opsPort: 9464,
       opsHost: '127.0.0.1',
       path: '/mcp',
+      discovery: 'static',
       backends: ['http://a:3000'],
+      dns: undefined,
+      refreshSeconds: 2,
+      healthPath: undefined,
       redis: undefined,
       sessionTtl: 86_400,
       holdSeconds: 10,
@@ -43,7 +47,7 @@ describe('what is taken', () => {
 
   test('every flag', () => {
     const flags = `--port 0 --host 0.0.0.0 --ops-port 1 --ops-host ::1 --path /a/b --backend https://B:443 --backend http://[::1]:1
-      --redis rediss://u:p%40@r:6380/1 --session-ttl 60 --hold-seconds 0 --answer-seconds 2.5 --on-session-lost not-found
+      --discovery static --refresh 0.5 --health-path /health --redis rediss://u:p%40@r:6380/1 --session-ttl 60 --hold-seconds 0 --answer-seconds 2.5 --on-session-lost not-found
       --replay never --allowed-host MCP.example.com --allowed-origin HTTPS://App.example.com:443 --max-body 10
       --drain-seconds 0.5 --log-level debug --max-sessions-per-backend 50 --zone eu-west-1a`;
     expect(config(flags.split(/\s+/))).toEqual({
@@ -52,7 +56,11 @@ describe('what is taken', () => {
       opsPort: 1,
       opsHost: '::1',
       path: '/a/b',
+      discovery: 'static',
       backends: ['https://b', 'http://[::1]:1'],
+      dns: undefined,
+      refreshSeconds: 0.5,
+      healthPath: '/health',
       redis: 'rediss://u:p%40@r:6380/1',
       sessionTtl: 60,
       holdSeconds: 0,
@@ -76,6 +84,9 @@ describe('what is taken', () => {
     ['opsHost', 'OPS_HOST', '::', '::'],
     ['path', 'MCP_PATH', '/x', '/x'],
     ['backends', 'BACKENDS', 'http://b:1, http://c:1,', ['http://b:1', 'http://c:1']],
+    ['discovery', 'DISCOVERY', 'static', 'static'],
+    ['refreshSeconds', 'REFRESH_SECONDS', '0.1', 0.1],
+    ['healthPath', 'HEALTH_PATH', '/health', '/health'],
     ['redis', 'REDIS_URL', 'redis://r\n', 'redis://r'],
     ['sessionTtl', 'SESSION_TTL_SECONDS', '5', 5],
     ['holdSeconds', 'HOLD_SECONDS', '1.5', 1.5],
@@ -122,6 +133,10 @@ describe('a fault says what was expected and what was given', () => {
     ['backend', 'http://a,http://b', /origin/],
     ['backend', 'http://a?x', /without query/],
     ['backend', 'http://u:hunter2@a', /without user and password, got "http:\/\/\*\*\*@a"$/],
+    ['discovery', 'cloud-map', /^--discovery: expected static or dns, got "cloud-map"$/],
+    ['refresh', '0', /^--refresh: expected seconds from 0.1 to 86400, got "0"$/],
+    ['health-path', 'health', /^--health-path: expected a path that starts with '\/'/],
+    ['health-path', '/mcp', /^--health-path: expected another path than --path, got "\/mcp"$/],
     ['redis', 'http://r', /^--redis: expected a URL as in redis:\/\/.*, got "http:\/\/…"$/],
     ['session-ttl', '0', /^--session-ttl: expected whole seconds from 1 to /],
     ['hold-seconds', '-1', /^--hold-seconds: expected seconds from 0 to 86400, got "-1"$/],
@@ -168,6 +183,44 @@ describe('a fault says what was expected and what was given', () => {
   });
 });
 
+describe('discovery by DNS', () => {
+  test.each([
+    ['mcp.internal:3000', 'mcp.internal', 3000],
+    ['mcp:1', 'mcp', 1],
+    ['mcp_a.internal.:65535', 'mcp_a.internal.', 65_535],
+    ['_mcp._tcp.internal', '_mcp._tcp.internal', undefined],
+    ['1.2.3.internal', '1.2.3.internal', undefined],
+  ])('%s', (value, name, port) => {
+    expect(config(['--dns', value])).toMatchObject({ discovery: 'dns', backends: [], dns: { name, port } });
+    expect(config([], { DNS_NAME: value, DISCOVERY: 'dns' })).toEqual(config(['--dns', value]));
+  });
+
+  test.each([
+    'http://mcp:3000',
+    'mcp:0',
+    'mcp:65536',
+    'mcp:',
+    ':3000',
+    '10.0.0.1:3000',
+    '[::1]:3000',
+    'a..b',
+    'a b',
+    '.',
+  ])('not %j', (value) => {
+    expect(faults(['--dns', value])).toEqual([
+      `--dns: expected a DNS name with a port, as in mcp.internal:3000, or one with SRV records, as in _mcp._tcp.internal, got "${value}"`,
+    ]);
+  });
+
+  test.each([
+    [['--discovery', 'dns'], '--dns or DNS_NAME: expected the DNS name of the backends, got nothing'],
+    [['--dns', 'mcp:1', ...A], '--backend: expected no backend beside --dns, got "http://a:3000"'],
+    [['--discovery', 'static', '--dns', 'mcp:1', ...A], '--dns: expected nothing with static discovery, got "mcp:1"'],
+  ])('%j', (args, fault) => {
+    expect(faults(args)).toEqual([fault]);
+  });
+});
+
 describe('flags that are not there', () => {
   test.each([
     ['--prot', /^--prot: unknown flag, did you mean --port\?$/],
@@ -175,16 +228,10 @@ describe('flags that are not there', () => {
     ['--backends=http://b', /did you mean --backend\?$/],
     ['-p', /^-p: unknown flag, see --help$/],
     ['--constructor', /unknown flag, see --help$/],
-    ...[
-      'discovery',
-      'dns',
-      'cloud-map',
-      'chaos-migrate',
-      'bind-owner',
-      'trust-proxy',
-      'health-path',
-      'passthrough',
-    ].map((flag): [string, RegExp] => [`--${flag}`, new RegExp(`^--${flag}: unknown flag`)]),
+    ...['cloud-map', 'chaos-migrate', 'bind-owner', 'trust-proxy', 'passthrough'].map((flag): [string, RegExp] => [
+      `--${flag}`,
+      new RegExp(`^--${flag}: unknown flag`),
+    ]),
   ])('%s', (flag, expected) => {
     expect(faults([...A, flag])).toEqual([expect.stringMatching(expected)]);
   });

@@ -17,7 +17,7 @@ test('a failure between empty answers begins their count anew', async () => {
   const ask = rememberAnswer(async () => {
     const next = script.shift() ?? '';
     if (next === 'fails') throw Object.assign(new Error('queryA ESERVFAIL'), { code: 'ESERVFAIL' });
-    return { records: [...next], ttl: 1 };
+    return { records: next.split(''), ttl: 1 };
   });
   const said: string[] = [];
   while (script.length > 0) {
