@@ -1,6 +1,6 @@
 /** Backends by DNS: the addresses behind a name, or the targets of an SRV name, asked for again and again. */
 
-import { getServers, promises } from 'node:dns';
+import dns from 'node:dns';
 import type { SrvRecord } from 'node:dns';
 import { isIPv6 } from 'node:net';
 import type { Backends, RoutingEvent } from '../contract.ts';
@@ -84,8 +84,9 @@ function createRounds({ name, port, lookup = systemLookup() }: DnsOptions): Roun
 }
 
 function systemLookup(): Lookup {
-  const resolver = new promises.Resolver({ timeout: TRY_MS, tries: TRIES, maxTimeout: TRY_MS });
-  resolver.setServers(getServers());
+  const resolver = new dns.promises.Resolver({ timeout: TRY_MS, tries: TRIES, maxTimeout: TRY_MS });
+  // A resolver of its own begins with the system's servers; and the named import does not see what setServers has set.
+  resolver.setServers(dns.getServers());
   return resolver;
 }
 
