@@ -85,8 +85,10 @@ function createRounds({ name, port, lookup = systemLookup() }: DnsOptions): Roun
 
 function systemLookup(): Lookup {
   const resolver = new dns.promises.Resolver({ timeout: TRY_MS, tries: TRIES, maxTimeout: TRY_MS });
-  // A resolver of its own begins with the system's servers; and the named import does not see what setServers has set.
-  resolver.setServers(dns.getServers());
+  // It begins with the system's servers, not with what dns.setServers has set; the named import would not see that either.
+  const servers = dns.getServers();
+  // Not without need: a link-local server of the system, which has a zone, is refused here.
+  if (servers.join() !== resolver.getServers().join()) resolver.setServers(servers);
   return resolver;
 }
 

@@ -23,7 +23,7 @@ afterEach(async () => {
 });
 
 async function discover(options: Partial<DnsOptions> = {}): Promise<void> {
-  const resolver = new promises.Resolver({ timeout: 100, tries: 1 });
+  const resolver = new promises.Resolver({ timeout: 500, tries: 1 });
   resolver.setServers([dns.server]);
   const record = (event: RoutingEvent) => void events.push(event);
   backends = dnsBackends({ name: NAME, port: 3000, refreshMs: 10, lookup: resolver, record, ...options });
