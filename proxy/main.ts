@@ -84,7 +84,7 @@ export async function start(
     const port = await listen(server, config.port, config.host, '--port');
     const opsPort = await listen(ops, config.opsPort, config.opsHost, '--ops-port');
     ready = true;
-    const origins = backends.list().map(({ origin }) => origin);
+    const origins = house.backends.list().map(({ origin }) => origin);
     telemetry.record({ type: 'listening', port, opsPort, path: config.path, backends: origins });
     return { port, opsPort, stop: () => (stopping ??= stop()) };
   } catch (error) {
