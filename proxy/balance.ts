@@ -26,7 +26,7 @@ const FAR_PART = 0.5;
  * Undefined for no candidates.
  */
 export function balance(candidates: readonly Backend[], load: Load): Backend | undefined {
-  const burdens = new Map(candidates.map((one) => [one.id, burden(one, load, mean(candidates, load))]));
+  const burdens = new Map(candidates.map((one) => [one.id, burden(one, candidates, load)]));
   const near = candidates.filter(({ zone }) => zone !== undefined && zone === load.zone);
   const close = lighter(near, burdens, load);
   if (close === undefined) return lighter(candidates, burdens, load);
@@ -55,11 +55,11 @@ function lighter(
   return sessions < 0 || (sessions === 0 && exchanges < 0) ? other : one;
 }
 
-function mean(candidates: readonly Backend[], { held }: Load): number {
-  return candidates.reduce((sum, { id }) => sum + (held.get(id) ?? 0), 0) / candidates.length;
-}
-
-function burden({ id, since = -Infinity }: Backend, { held, now }: Load, usual: number): number {
-  const youth = Math.max(0, 1 - (now - since) / SLOW_START_MS);
-  return Math.max(held.get(id) ?? 0, usual * youth);
+/** Sessions held; for one that is new, at first, what the others hold on average. */
+function burden(one: Backend, all: readonly Backend[], { held, now }: Load): number {
+  const own = held.get(one.id) ?? 0;
+  const youth = 1 - (now - (one.since ?? -Infinity)) / SLOW_START_MS;
+  if (youth <= 0 || all.length === 1) return own;
+  const others = all.reduce((sum, { id }) => sum + (held.get(id) ?? 0), 0) - own;
+  return Math.max(own, (others / (all.length - 1)) * youth);
 }

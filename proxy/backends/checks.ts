@@ -69,8 +69,14 @@ function finding(
 }
 
 /** There is no way to the host. */
-const VANISHED = /^(ETIMEDOUT|EHOSTUNREACH|EHOSTDOWN|ENETUNREACH|ENETDOWN|ENOTFOUND|EAI_AGAIN)$/;
+const VANISHED =
+  /^(ETIMEDOUT|UND_ERR_CONNECT_TIMEOUT|EHOSTUNREACH|EHOSTDOWN|ENETUNREACH|ENETDOWN|ENOTFOUND|EAI_AGAIN)$/;
 const OURS = /^(EMFILE|ENFILE|ENOBUFS|ENOMEM|EADDRNOTAVAIL)$/;
+
+/** Whether an attempt failed because there is no way to the host, or it does not answer. */
+export function hasVanished(cause: Error): boolean {
+  return 'code' in cause && typeof cause.code === 'string' && VANISHED.test(cause.code);
+}
 
 function failed(error: NodeJS.ErrnoException): Finding {
   const code = error.code ?? error.message;

@@ -2,7 +2,7 @@
 
 import type { Backend, Backends, RoutingEvent } from '../contract.ts';
 import { newListeners } from '../listeners.ts';
-import { type Check, type Finding, connectCheck, pathCheck } from './checks.ts';
+import { type Check, type Finding, connectCheck, hasVanished, pathCheck } from './checks.ts';
 import { type Diagnosis, UNKNOWN, diagnose, judge } from './diagnosis.ts';
 import { sameBackends } from './members.ts';
 import { type Watch, type Watching, newLimit, watch } from './watch.ts';
@@ -76,7 +76,11 @@ export function checkedBackends(inner: Backends, options: CheckOptions = {}): Ba
   return {
     list: () => current,
     suspect(id, cause) {
+      const before = inner.list().find((one) => one.id === id);
       inner.suspect(id, cause);
+      // It had left discovery, and its host is gone too: what runs there would wait for ever.
+      const dropped = before !== undefined && !inner.list().some((one) => one.id === id);
+      if (dropped && hasVanished(cause)) onHung?.(before.origin);
       ward.soon(id);
     },
     onChange: listeners.add,

@@ -23,7 +23,7 @@ export type Members = Backends & {
 
 /** Listeners hear of changes only: of the first failure of a suspect and its end, of a set that differs in more than order. */
 export function createMembers({ suspectMs = 2_000, lingerMs = 120_000 }: MembersOptions = {}): Members {
-  const known = new Map<string, Member>();
+  const known = new Map<string, Pick<Backend, keyof Member | 'since'>>();
   const suspects = new Map<string, NodeJS.Timeout>();
   const departed = new Map<string, NodeJS.Timeout>();
   const listeners = newListeners<void>();
@@ -61,8 +61,11 @@ export function createMembers({ suspectMs = 2_000, lingerMs = 120_000 }: Members
       if (closed) return;
       const now = new Map(members.map((member) => [member.id, member]));
       for (const id of known.keys()) if (!now.has(id)) depart(id);
+      // Those that are found first, all together, are none of them latecomers.
+      const late = current.length > 0;
       for (const [id, member] of now) {
-        known.set(id, member);
+        const since = known.get(id)?.since ?? (late && !known.has(id) ? Date.now() : undefined);
+        known.set(id, { ...member, ...(since !== undefined && { since }) });
         forget(departed, id);
       }
       changed();
@@ -83,7 +86,7 @@ export function createMembers({ suspectMs = 2_000, lingerMs = 120_000 }: Members
   };
 }
 
-function asBackend(member: Member, draining: boolean, suspect: boolean): Backend {
+function asBackend(member: Omit<Backend, 'draining' | 'suspect'>, draining: boolean, suspect: boolean): Backend {
   return { ...member, draining, suspect };
 }
 

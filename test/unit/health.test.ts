@@ -205,6 +205,16 @@ describe('with a discovery that changes', () => {
     expect([seen(), inner.list().map(({ id }) => id)]).toEqual(['b', ['b']]);
   });
 
+  test.each([
+    ['times out', 'UND_ERR_CONNECT_TIMEOUT', ['http://a']],
+    ['refuses', 'ECONNREFUSED', []],
+  ])('who has departed and %s is dropped, and severed only if its host is gone', (_how, code, severed) => {
+    begin();
+    members('b');
+    backends.suspect('a', Object.assign(new Error(code), { code }));
+    expect([seen(), hung]).toEqual(['b', severed]);
+  });
+
   test('a new task at an old id is not judged by the last one', async () => {
     begin();
     now['a'] = 'silent';

@@ -88,3 +88,13 @@ test('closed, it takes no more members', async () => {
   are('c');
   expect(seen()).toBe('a b');
 });
+
+test('who comes later is known by when it came, those of the first set are not', () => {
+  are('a', 'b', 'c');
+  are('a', 'b', 'c');
+  expect(members.list().map(({ id, since }) => [id, since])).toEqual([
+    ['a', undefined],
+    ['b', undefined],
+    ['c', Date.now()],
+  ]);
+});
