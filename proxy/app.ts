@@ -1,40 +1,73 @@
-/** The server of a proxy that stands alone: what is for the MCP endpoint goes through its door. */
+/** The server of a proxy that stands alone: the MCP endpoint goes through its door, everything else past it. */
 import { createServer } from 'node:http';
-import type { Server } from 'node:http';
+import type { IncomingMessage, Server } from 'node:http';
+import { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { admit } from './admit.ts';
+import type { AdmitRules } from './admit.ts';
+import { CODE } from './contract.ts';
+import type { Telemetry } from './events.ts';
+import { SENTENCES, recordRefusal } from './door.ts';
 import type { Door } from './door.ts';
+import type { Passthrough } from './passthrough.ts';
+import { refuseUpgrade } from './upgrades.ts';
 
 /** Milliseconds. `keepAlive` is above an ALB's longest usual idle timeout, else the ALB meets a socket that just closed. */
 export type Deadlines = { readonly headers: number; readonly request: number; readonly keepAlive: number };
 export const DEADLINES: Deadlines = { headers: 20_000, request: 60_000, keepAlive: 320_000 };
 const MAX_HEADER_BYTES = 64 * 1024;
 
+export type Ways = {
+  readonly rules: AdmitRules;
+  readonly door: Door;
+  /** Takes what is not the MCP endpoint's; undefined: it is not found. */
+  readonly elsewhere: Passthrough | undefined;
+  readonly telemetry: Telemetry;
+};
+
 /**
- * A slow or half-sent request is dropped by the deadlines, malformed framing by Node's strict parser. `path` is the MCP
- * endpoint's. No framework in between: Express would add a quarter to the cost of a request.
+ * A slow or half-sent request is dropped by the deadlines, malformed framing by Node's strict parser. No framework in
+ * between: Express would add a quarter to the cost of a request.
  */
-export function createDoorServer(door: Door, path: string, deadlines: Deadlines = DEADLINES): Server {
-  return createServer(
+export function createDoorServer(ways: Ways, deadlines: Deadlines = DEADLINES): Server {
+  const { rules, door, elsewhere } = ways;
+  const server = createServer(
     {
       maxHeaderSize: MAX_HEADER_BYTES,
       headersTimeout: deadlines.headers,
       requestTimeout: deadlines.request,
       keepAliveTimeout: deadlines.keepAlive,
       connectionsCheckingInterval: Math.min(deadlines.headers / 2, 5000),
+      // Any other upgrade, as the h2c that Java's clients offer, is a request like all others.
+      shouldUpgradeCallback: ({ method, headers }) =>
+        elsewhere !== undefined && method === 'GET' && headers.upgrade?.toLowerCase() === 'websocket',
     },
     (request, response) => {
-      if (!door.admits(request, response)) return;
-      const target = targetOf(request.url ?? '');
-      const [asked] = target?.split('?', 1) ?? [];
-      if (target !== undefined && (asked === path || asked === `${path}/`)) door.enter(request, response, target);
-      else door.turnAway(request, response, 404);
+      const admitted = admit(request, rules);
+      if (admitted.kind === 'refused') door.turnAway(request, response, admitted.status);
+      else if (admitted.kind === 'mcp') door.enter(request, response, admitted.target);
+      else elsewhere?.enter(request, response, admitted.target);
     },
   );
+  if (elsewhere !== undefined) server.on('upgrade', createUpgrade(ways, elsewhere));
+  return server;
 }
 
-/** Path and query: a target in absolute form (RFC 9112, section 3.2.2) loses its authority. Undefined for any other. */
-function targetOf(url: string): string | undefined {
-  if (url.startsWith('/')) return url;
-  if (!/^https?:\/\/[^/?#]/i.test(url) || !URL.canParse(url)) return undefined;
-  const { pathname, search } = new URL(url);
-  return pathname + search;
+/** The MCP endpoint speaks no WebSocket; and a body would be read as the first bytes after the upgrade. */
+function createUpgrade({ rules, telemetry }: Ways, elsewhere: Passthrough) {
+  return (request: IncomingMessage, socket: Duplex, head: Buffer): void => {
+    // It always is one: the type is wider for those who emit the event themselves.
+    if (!(socket instanceof Socket)) return void socket.destroy();
+    // Whoever takes it hears of its end in other ways.
+    socket.on('error', () => {});
+    const admitted = admit(request, rules);
+    const { 'content-length': length, 'transfer-encoding': coding } = request.headers;
+    if (admitted.kind === 'other' && Number(length ?? 0) === 0 && coding === undefined) {
+      return elsewhere.upgrade(request, socket, head, admitted.target);
+    }
+    const status = admitted.kind === 'refused' ? admitted.status : 400;
+    const message = admitted.kind === 'refused' ? SENTENCES[admitted.status] : 'Bad request: no upgrade is taken here';
+    refuseUpgrade(request, socket, { status, code: CODE.server, message });
+    return recordRefusal(telemetry, status);
+  };
 }

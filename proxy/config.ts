@@ -1,7 +1,8 @@
 /** Makes a configuration of flags and environment, or a list of every fault in them. */
 
 import { z } from 'zod';
-import { type Given, OPTIONS, type Option, type Read, readObject, readOptions, shown } from './options.ts';
+import { type Given, type Read, readObject, readOptions, shown } from './given.ts';
+import { OPTIONS, type Option } from './options.ts';
 
 /** What a proxy runs with: parsed once, at start. Times are in seconds. */
 export type Config = {
@@ -42,6 +43,10 @@ export type Config = {
   readonly allowedOrigins: readonly string[] | undefined;
   /** Bytes. */
   readonly maxBody: number;
+  /** Proxies in front of us whose forwarding fields are believed. */
+  readonly trustProxy: number;
+  /** Whether paths other than the MCP endpoint's go to a backend. */
+  readonly passthrough: boolean;
   /** How long our own shutdown may take. */
   readonly drainSeconds: number;
   readonly logLevel: 'error' | 'warn' | 'info' | 'debug';
@@ -162,6 +167,8 @@ const SCHEMA = z.object({
   allowedHosts: z.array(hostName).optional(),
   allowedOrigins: z.array(webOrigin).optional(),
   maxBody: whole(1, LARGEST_BODY, 'whole bytes'),
+  trustProxy: whole(0, 32, 'a whole number of proxies'),
+  passthrough: choice('on', 'off').transform((value) => value === 'on'),
   drainSeconds: seconds,
   logLevel: choice('error', 'warn', 'info', 'debug'),
 });

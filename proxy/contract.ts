@@ -248,57 +248,6 @@ export interface Migrator {
   discard(orphan: Session, at: Backend, exchange: Exchange): void;
 }
 
-/** What happened, for metrics and logs. Session ids are shortened to a hash on the way out. */
-export type RoutingEvent =
-  | {
-      readonly type: 'exchange';
-      readonly verb: 'open' | 'post' | 'listen' | 'end' | 'any' | 'malformed';
-      /** What the client saw; 499 when it left first. */
-      readonly status: number;
-      readonly outcome: 'answered' | 'refused' | 'lost' | 'abandoned';
-      readonly seconds: number;
-      readonly session?: string | undefined;
-      readonly backend?: string | undefined;
-    }
-  | {
-      readonly type: 'migration';
-      readonly reason: MigrationReason;
-      readonly outcome: Migrated['kind'];
-      readonly session: string;
-      readonly from: string;
-      readonly to: string;
-      readonly seconds: number;
-      readonly cause?: string;
-    }
-  | { readonly type: 'replay'; readonly verdict: 'again' | 'unknown' }
-  | { readonly type: 'held'; readonly seconds: number; readonly outcome: 'served' | 'refused' | 'abandoned' }
-  | { readonly type: 'stream'; readonly change: 'opened' | 'reattached' | 'closed' }
-  | { readonly type: 'session'; readonly change: 'opened' | 'ended' }
-  | { readonly type: 'session'; readonly change: 'lost'; readonly cause: 'incompatible' | 'policy' }
-  | { readonly type: 'registry'; readonly state: 'up' | 'down'; readonly cause?: string }
-  | { readonly type: 'discovery'; readonly state: 'up' | 'down'; readonly cause?: string }
-  | { readonly type: 'suspect'; readonly backend: string; readonly cause: string }
-  /** What the health checks make of a backend; `draining`: it answers that it is not well. */
-  | { readonly type: 'backend'; readonly backend: string; readonly state: Health; readonly cause?: string }
-  /** `ignored`: no backend passes its check, so that the checks are doubted rather than the backends. */
-  | { readonly type: 'checks'; readonly state: 'believed' | 'ignored'; readonly cause?: string }
-  | {
-      readonly type: 'listening';
-      readonly port: number;
-      readonly opsPort: number;
-      readonly path: string;
-      readonly backends: readonly string[];
-    }
-  | { readonly type: 'stopping'; readonly signal: string }
-  | { readonly type: 'stopped'; readonly clean: boolean }
-  /** A bug: the exchange got a 500, the process goes on. */
-  | { readonly type: 'fault'; readonly error: Error };
-
-/** The one way out for metrics and logs. Never throws. */
-export interface Telemetry {
-  record(event: RoutingEvent): void;
-}
-
 /** Header names, in lower case (MCP, Streamable HTTP; `mcp-affinity-*` are ours, between proxy and backend only). */
 export const HEADER = {
   session: 'mcp-session-id',

@@ -81,7 +81,8 @@ function runningOnly(load: Load): Load {
   return { ...load, held: NO_SESSIONS };
 }
 
-const NO_SESSIONS: ReadonlyMap<string, number> = new Map();
+/** For exchanges that belong to no session: how many a backend holds does not matter. */
+export const NO_SESSIONS: ReadonlyMap<string, number> = new Map();
 
 /** A home that cannot be reached may come back; one that has forgotten the session, or has left, cannot. */
 function withoutMigration(fate: Fate | undefined): Decision {

@@ -3,23 +3,22 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { lingering, readBody } from './body.ts';
 import { classify } from './classify.ts';
 import { CODE } from './contract.ts';
-import type { Exchange, Sink, Telemetry } from './contract.ts';
-import { mayEnter } from './guard.ts';
-import type { GuardRules } from './guard.ts';
-import { clientHeaders, headerCount } from './headers.ts';
+import type { Exchange, Sink } from './contract.ts';
+import type { Telemetry } from './events.ts';
+import { incomingHeaders } from './incoming.ts';
 import { idsOf } from './jsonrpc.ts';
 import { INTERNAL, STOPPING, refuse } from './refusal.ts';
 import type { Router } from './router.ts';
 import { ResponseSink } from './sink.ts';
 
-export type DoorRules = GuardRules & {
+export type DoorRules = {
   /** Bytes. */
   readonly maxBody: number;
+  /** Hops whose forwarding fields are believed. */
+  readonly trustProxy: number;
 };
 
 export interface Door {
-  /** Turns away, with an answer, a request that the rules of the door do not let in. */
-  admits(request: IncomingMessage, response: ServerResponse): boolean;
   /** Takes an admitted request of the MCP endpoint; `target` is its path and query. Never throws. */
   enter(request: IncomingMessage, response: ServerResponse, target: string): void;
   /** Answers for us, without reading what is left of the request. */
@@ -53,7 +52,7 @@ export function createDoor(router: Router, rules: DoorRules, telemetry: Telemetr
       if (!response.writableFinished) leave.abort();
     });
     if (response.destroyed) return;
-    const run = { exchange: exchangeOf(request, intent, asked, leave.signal), sink, leave };
+    const run = { exchange: exchangeOf(request, intent, asked, leave.signal, rules.trustProxy), sink, leave };
     running.add(run);
     await router.handle(run.exchange, sink);
     running.delete(run);
@@ -66,11 +65,6 @@ export function createDoor(router: Router, rules: DoorRules, telemetry: Telemetr
   }
 
   return {
-    admits(request, response) {
-      const fault = faultOf(request, rules);
-      if (fault !== undefined) turnAway(request, response, fault);
-      return fault === undefined;
-    },
     enter(request, response, target) {
       knock(request, response, target).catch((error: unknown) => {
         telemetry.record({ type: 'fault', error: error instanceof Error ? error : new Error(String(error)) });
@@ -106,12 +100,6 @@ function createTurnAway(telemetry: Telemetry): Door['turnAway'] {
   };
 }
 
-function faultOf({ rawHeaders, headers }: IncomingMessage, rules: GuardRules): 400 | 403 | undefined {
-  // The backend might read another one than the rule (RFC 9112, section 3.2).
-  if (headerCount(rawHeaders, 'host') !== 1) return 400;
-  return mayEnter({ host: headers.host, origin: headers.origin }, rules) ? undefined : 403;
-}
-
 /** What a body parser before us made of it, as JSON again; undefined where there was none. */
 function parsedBody(request: IncomingMessage): Buffer | undefined {
   const body: unknown = 'body' in request ? request.body : undefined;
@@ -119,7 +107,7 @@ function parsedBody(request: IncomingMessage): Buffer | undefined {
   return Buffer.from(typeof body === 'string' ? body : JSON.stringify(body));
 }
 
-const SENTENCES = {
+export const SENTENCES = {
   400: 'Bad request: Host must be there once',
   403: 'Forbidden: this Host or Origin is not allowed',
   404: 'Not found',
@@ -128,7 +116,7 @@ const SENTENCES = {
   500: INTERNAL.message,
 } as const;
 
-function recordRefusal(telemetry: Telemetry, status: number): void {
+export function recordRefusal(telemetry: Telemetry, status: number): void {
   telemetry.record({ type: 'exchange', verb: 'malformed', status, outcome: 'refused', seconds: 0 });
 }
 
@@ -137,11 +125,12 @@ function exchangeOf(
   intent: Exchange['intent'],
   { target, body }: Asked,
   signal: AbortSignal,
+  hops: number,
 ): Exchange {
   return {
     method: request.method ?? '',
     target,
-    headers: clientHeaders(request.rawHeaders),
+    headers: incomingHeaders(request, hops),
     body: request.method === 'POST' ? body : undefined,
     intent,
     signal,

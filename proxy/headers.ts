@@ -1,6 +1,7 @@
 /** Which header fields pass between client and backend, and under which name and value. Pure. */
 import { HEADER } from './contract.ts';
 import type { RawHeaders } from './contract.ts';
+import { FORWARDING } from './forwarded.ts';
 
 /** Fields of one connection, not of the message (RFC 9110, section 7.6.1), and the framing that each side makes anew. */
 const HOP_BY_HOP = new Set([
@@ -57,13 +58,13 @@ function namedByConnection(headers: RawHeaders): ReadonlySet<string> {
     for (const token of value.split(',')) named.add(token.trim().toLowerCase());
   }
   if (named === undefined) return NONE;
-  // Fields that every request needs: naming them must not strip it of them.
-  named.delete('host');
-  named.delete('content-type');
+  for (const name of NEEDED) named.delete(name);
   return named;
 }
 
 const NONE: ReadonlySet<string> = new Set();
+/** Fields that every request needs, or that we have set: naming them must not strip it of them. */
+const NEEDED = ['host', 'content-type', 'content-length', ...FORWARDING];
 
 /** A session's two ids; `undefined` leaves the field out. */
 export type RequestNames = {
@@ -74,6 +75,12 @@ export type RequestNames = {
 /** A client must not speak in our name: every exchange's fields pass through here first. */
 export function clientHeaders(headers: RawHeaders): RawHeaders {
   return withoutHeaders(headers, (name) => name.startsWith(HEADER.affinityPrefix));
+}
+
+/** What is passed through of a request, its length and encodings included; the 100-continue was ours. */
+export function endToEnd(headers: RawHeaders): RawHeaders {
+  const named = namedByConnection(headers);
+  return withoutHeaders(headers, (name) => HOP_BY_HOP.has(name) || named.has(name) || name === 'expect');
 }
 
 /** An exchange's end-to-end fields, as a backend gets them. `Host` is the client's own. */

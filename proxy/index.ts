@@ -2,6 +2,7 @@
 import { createHmac, timingSafeEqual } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { DEADLINES } from './app.ts';
+import { entryFault } from './admit.ts';
 import { checkOptions } from './config.ts';
 import type { Config } from './config.ts';
 import { HEADER } from './contract.ts';
@@ -10,8 +11,8 @@ import { createDoor } from './door.ts';
 import { start } from './main.ts';
 import type { Running } from './main.ts';
 import { buildHouse } from './rooms.ts';
-import { createTelemetry } from './telemetry.ts';
-import type { TelemetryOptions } from './telemetry.ts';
+import { createTelemetry } from './telemetry/telemetry.ts';
+import type { TelemetryOptions } from './telemetry/telemetry.ts';
 
 export { SessionsUnavailable } from './contract.ts';
 export type { Backend, Backends, Session, Sessions } from './contract.ts';
@@ -31,12 +32,17 @@ export type AffinityOptions = Partial<
     | 'allowedHosts'
     | 'allowedOrigins'
     | 'maxBody'
+    | 'trustProxy'
+    | 'healthPath'
+    | 'refreshSeconds'
     | 'drainSeconds'
     | 'logLevel'
   >
 > & {
-  /** Origins, as in `http://10.0.0.7:3000`; or your own discovery, which you close. */
-  readonly backends: readonly string[] | Backends;
+  /** Origins, as in `http://10.0.0.7:3000`; or your own discovery, which you close. Needed where there is no `dns`. */
+  readonly backends?: readonly string[] | Backends;
+  /** A name as `--dns` takes it, as in `mcp.internal:3000`. */
+  readonly dns?: string;
   /** Your own registry, in the place of `redis`; you close it. */
   readonly sessions?: Sessions;
   /** Where log lines go, each with its line feed: stdout by default. */
@@ -45,7 +51,8 @@ export type AffinityOptions = Partial<
   readonly registry?: TelemetryOptions['registry'];
 };
 
-export type ProxyOptions = AffinityOptions & Partial<Pick<Config, 'port' | 'host' | 'opsPort' | 'opsHost' | 'path'>>;
+export type ProxyOptions = AffinityOptions &
+  Partial<Pick<Config, 'port' | 'host' | 'opsPort' | 'opsHost' | 'path' | 'passthrough'>>;
 
 export interface Proxy {
   /** Rejects when a port cannot be had. */
@@ -98,14 +105,19 @@ export function createProxy(options: ProxyOptions): Proxy {
 export function sessionAffinity({ secret, ...options }: MiddlewareOptions): Middleware {
   const { config, telemetry, given } = prepare(options);
   const hop = createHmac('sha256', 'mcp-affinity hop')
-    .update(secret ?? JSON.stringify([config.redis ?? '', config.backends.toSorted()]))
+    .update(secret ?? JSON.stringify([config.redis ?? '', config.dns ?? '', config.backends.toSorted()]))
     .digest('hex');
-  const house = buildHouse(config, telemetry, { ...given, mark: [HEADER.affinityHop, hop] });
+  const house = buildHouse({ ...config, passthrough: false }, telemetry, { ...given, mark: [HEADER.affinityHop, hop] });
   // The listener is yours, and so is what it may be called: any Host, and an Origin that equals it.
-  const door = createDoor(house.router, { ...config, host: '0.0.0.0' }, telemetry);
+  const rules = { ...config, host: '0.0.0.0' };
+  const door = createDoor(house.router, config, telemetry);
   const middleware = (request: IncomingMessage, response: ServerResponse, next?: () => void): void => {
     if (next !== undefined && isHop(request.headers[HEADER.affinityHop], hop)) next();
-    else if (door.admits(request, response)) door.enter(request, response, targetOf(request));
+    else {
+      const fault = entryFault(request, rules);
+      if (fault === undefined) door.enter(request, response, targetOf(request));
+      else door.turnAway(request, response, fault);
+    }
   };
   return Object.assign(middleware, {
     async close() {
@@ -132,7 +144,7 @@ function isHop(value: string | string[] | undefined, hop: string): boolean {
 }
 
 function prepare({ backends, sessions, logger, registry, ...rest }: ProxyOptions) {
-  const own = 'list' in backends ? backends : undefined;
+  const own = backends !== undefined && 'list' in backends ? backends : undefined;
   const parsed = checkOptions({ ...rest, backends: own === undefined ? backends : [NOWHERE] });
   if (parsed.kind === 'faults') throw new ConfigurationError(parsed.faults.join('; '));
   const telemetry = createTelemetry({

@@ -9,8 +9,8 @@ import { createDoor } from './door.ts';
 import { createOps } from './ops.ts';
 import { buildHouse } from './rooms.ts';
 import type { Given } from './rooms.ts';
-import { createTelemetry } from './telemetry.ts';
-import type { TelemetryWithMetrics } from './telemetry.ts';
+import { createTelemetry } from './telemetry/telemetry.ts';
+import type { TelemetryWithMetrics } from './telemetry/telemetry.ts';
 
 export interface Running {
   readonly port: number;
@@ -57,7 +57,8 @@ export async function start(
   const house = buildHouse(config, telemetry, given);
   await house.found;
   const door = createDoor(house.router, config, telemetry);
-  const server = createDoorServer(door, config.path, deadlines);
+  const { elsewhere } = house;
+  const server = createDoorServer({ rules: config, door, elsewhere, telemetry }, deadlines);
   const leaveUnused = closeUnused(server);
   const ops = createServer(
     createOps({
@@ -70,12 +71,18 @@ export async function start(
   async function closeRooms(): Promise<void> {
     await Promise.all([house.close(), closed(ops, 0)]);
   }
+  function cut(): void {
+    door.cut();
+    elsewhere?.cut();
+  }
   async function stop(): Promise<void> {
     ready = false;
-    const finished = closed(server, config.drainSeconds * 1000, () => door.cut());
+    const finished = closed(server, config.drainSeconds * 1000, cut);
     leaveUnused();
     door.close();
+    elsewhere?.close();
     await finished;
+    elsewhere?.cut();
     await closeRooms();
   }
 

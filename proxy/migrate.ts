@@ -9,9 +9,9 @@ import type {
   Migrator,
   Session,
   Sessions,
-  Telemetry,
   Upstream,
 } from './contract.ts';
+import type { Telemetry } from './events.ts';
 import { createHandshake } from './handshake.ts';
 import type { Handshake, Said } from './handshake.ts';
 import { agreed, incompatibility, replay } from './journal.ts';

@@ -8,8 +8,11 @@ import { checkedBackends } from './backends/health.ts';
 import { redisMarks } from './backends/shared-drains.ts';
 import { staticBackends } from './backends/static.ts';
 import type { Config } from './config.ts';
-import type { Backends, RawHeaders, Sessions, Telemetry } from './contract.ts';
+import type { Backends, RawHeaders, Sessions } from './contract.ts';
+import type { Telemetry } from './events.ts';
 import { createMigrator } from './migrate.ts';
+import { createPassthrough } from './passthrough.ts';
+import type { Passthrough } from './passthrough.ts';
 import { connectRedis } from './redis/connection.ts';
 import type { RedisConnection } from './redis/connection.ts';
 import { createRouter } from './router.ts';
@@ -30,6 +33,8 @@ export type Given = {
 
 export interface House {
   readonly router: Router;
+  /** Takes what is not the MCP endpoint's, where that is wanted. */
+  readonly elsewhere: Passthrough | undefined;
   readonly backends: DrainableBackends;
   /** Resolves when discovery has found somebody, or should not be waited for any longer. */
   readonly found: Promise<void>;
@@ -49,9 +54,12 @@ export function buildHouse(config: Config, telemetry: Telemetry, given: Given = 
   const shared = { sessions, backends, upstream, telemetry, now: Date.now, draw: Math.random, token: randomUUID };
   const streams = createStreams(sessions);
   const migrator = createMigrator(shared);
-  const router = createRouter({ ...config, ...shared, streams, migrator, running: new Map() });
+  const running = new Map<string, number>();
+  const router = createRouter({ ...config, ...shared, streams, migrator, running });
+  const elsewhere = config.passthrough ? createPassthrough({ ...config, ...shared, running }) : undefined;
   return {
     router,
+    elsewhere,
     backends,
     found: discovery.found,
     async close() {

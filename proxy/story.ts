@@ -1,16 +1,6 @@
 /** What the corridor knows of one exchange between its turns. */
-import type {
-  Backends,
-  Exchange,
-  Fate,
-  JsonRpcId,
-  Migrator,
-  Refusal,
-  Sessions,
-  Sink,
-  Telemetry,
-  Upstream,
-} from './contract.ts';
+import type { Backends, Exchange, Fate, JsonRpcId, Migrator, Refusal, Sessions, Sink, Upstream } from './contract.ts';
+import type { Telemetry } from './events.ts';
 import { idsOf } from './jsonrpc.ts';
 import { refuse } from './refusal.ts';
 import type { ReplayPolicy } from './replay-safety.ts';

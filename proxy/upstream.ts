@@ -3,6 +3,7 @@ import { Agent } from 'undici';
 import type { Dispatcher } from 'undici';
 import { readAnswer } from './answer.ts';
 import type { Answer } from './answer.ts';
+import { blameOf } from './blame.ts';
 import type { Attempt, Backend, Exchange, RawHeaders, Session, Sink, Upstream } from './contract.ts';
 import { requestHeaders } from './headers.ts';
 import { idsOf } from './jsonrpc.ts';
@@ -158,13 +159,4 @@ function dispatchOptions({ exchange, session, mark }: Sending, to: Backend): Dis
 
 function rawHeaders(raw: Dispatcher.DispatchController['rawHeaders']): RawHeaders {
   return Array.isArray(raw) ? raw.map((field) => (typeof field === 'string' ? field : field.toString('latin1'))) : [];
-}
-
-/** Trouble that says nothing about the backend: it must never migrate a session. */
-const OURS =
-  /^(EMFILE|ENFILE|ENOBUFS|ENOMEM|EADDRNOTAVAIL|UND_ERR_INVALID_ARG|CERT_.*|DEPTH_ZERO_.*|SELF_SIGNED_.*|UNABLE_TO_.*|ERR_TLS_.*|ERR_SSL_.*)$/;
-
-function blameOf(cause: Error): 'backend' | 'ours' {
-  const code = 'code' in cause && typeof cause.code === 'string' ? cause.code : '';
-  return OURS.test(code) ? 'ours' : 'backend';
 }

@@ -46,7 +46,7 @@ const importsTypes = (path: string, of: string) => faultsOf([file(path, `import 
 describe('who may import whom', () => {
   test.each([
     ['proxy/contract.ts', './sse.ts'],
-    ['proxy/decide.ts', './telemetry.ts'],
+    ['proxy/decide.ts', './telemetry/telemetry.ts'],
     ['proxy/decide.ts', 'undici'],
     ['proxy/sse.ts', 'node:fs'],
     ['proxy/sse.ts', 'node:net'],
@@ -57,7 +57,7 @@ describe('who may import whom', () => {
     ['proxy/migrate.ts', 'undici'],
     ['proxy/router.ts', './migrate.ts'],
     ['proxy/router.ts', 'express'],
-    ['proxy/ops.ts', './telemetry.ts'],
+    ['proxy/ops.ts', './telemetry/telemetry.ts'],
     ['proxy/app.ts', './main.ts'],
     ['proxy/main.ts', '../server/state.ts'],
     ['proxy/app.ts', '../test/house/x.ts'],
@@ -71,7 +71,7 @@ describe('who may import whom', () => {
 
   test.each([
     ['proxy/decide.ts', './upstream.ts'],
-    ['proxy/upstream.ts', './telemetry.ts'],
+    ['proxy/upstream.ts', './telemetry/telemetry.ts'],
     ['proxy/migrate.ts', './router.ts'],
     ['proxy/router.ts', './app.ts'],
   ])('nor may %s know types of %s', (path, of) => {
@@ -96,7 +96,7 @@ describe('who may import whom', () => {
   test.each([
     ['proxy/migrate.ts', './upstream.ts'],
     ['proxy/router.ts', './migrate.ts'],
-    ['proxy/ops.ts', './telemetry.ts'],
+    ['proxy/ops.ts', './telemetry/telemetry.ts'],
   ])('%s may know types of %s', (path, of) => {
     expect(importsTypes(path, of)).toEqual([]);
   });

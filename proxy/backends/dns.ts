@@ -3,7 +3,8 @@
 import dns from 'node:dns';
 import type { SrvRecord } from 'node:dns';
 import { isIPv6 } from 'node:net';
-import type { Backends, RoutingEvent } from '../contract.ts';
+import type { Backends } from '../contract.ts';
+import type { RoutingEvent } from '../events.ts';
 import { type Answer, type Asked, rememberAnswer } from './dns-answers.ts';
 import { type Member, type MembersOptions, createMembers } from './members.ts';
 

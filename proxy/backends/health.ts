@@ -1,6 +1,7 @@
 /** Active checks laid over any discovery: a dead backend is left out, one that says it is not well gets nothing new. */
 
-import type { Backend, Backends, RoutingEvent } from '../contract.ts';
+import type { Backend, Backends } from '../contract.ts';
+import type { RoutingEvent } from '../events.ts';
 import { newListeners } from '../listeners.ts';
 import { type Check, type Finding, connectCheck, hasVanished, pathCheck } from './checks.ts';
 import { type Diagnosis, UNKNOWN, diagnose, judge } from './diagnosis.ts';

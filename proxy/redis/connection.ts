@@ -2,7 +2,8 @@
 
 import { Redis } from 'ioredis';
 import { Circuit, type Failure } from './circuit.ts';
-import { REDIS, type Telemetry } from '../contract.ts';
+import { REDIS } from '../contract.ts';
+import type { Telemetry } from '../events.ts';
 
 export type RedisOptions = {
   /** `redis://` or `rediss://`. */

@@ -2,7 +2,8 @@
 
 import { Redis } from 'ioredis';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { type RoutingEvent, type Sessions, SessionsUnavailable } from '../../proxy/contract.ts';
+import { type Sessions, SessionsUnavailable } from '../../proxy/contract.ts';
+import type { RoutingEvent } from '../../proxy/events.ts';
 import { cachedSessions, type LinkedSessions } from '../../proxy/sessions/cached.ts';
 import { type RedisConnection, connectRedis } from '../../proxy/redis/connection.ts';
 import { redisSessions } from '../../proxy/sessions/redis.ts';

@@ -2,7 +2,7 @@
 
 import { getServers, setServers } from 'node:dns';
 import { afterEach, describe, expect, test } from 'vitest';
-import type { RoutingEvent } from '../../proxy/contract.ts';
+import type { RoutingEvent } from '../../proxy/events.ts';
 import { type TestDns, startDns } from '../house/dns.ts';
 import { type Flow, type FlowOptions, type TestProxy, startFlow, startProxy } from '../house/flow.ts';
 import { type TestServers, startServers } from '../house/servers.ts';

@@ -7,7 +7,7 @@ import { call, result } from '../house/recording.ts';
 
 let edge: Edge;
 beforeAll(async () => {
-  edge = await startEdge({ flags: ['--max-body', '1000'] });
+  edge = await startEdge({ flags: ['--max-body', '1000', '--passthrough', 'off'] });
 });
 afterEach(() => edge.assertTight());
 afterAll(() => edge.close());

@@ -1,7 +1,7 @@
 /** Two proxies on one registry: whichever a request comes through, a session has one home. */
 
 import { afterEach, expect, test } from 'vitest';
-import type { RoutingEvent } from '../../proxy/contract.ts';
+import type { RoutingEvent } from '../../proxy/events.ts';
 import { type Flow, type FlowOptions, startFlow, startProxy } from '../house/flow.ts';
 import { rawCall, rawOpen, rawPing, rawStatus } from '../house/by-hand.ts';
 import { CLOCK, through } from '../house/talk.ts';

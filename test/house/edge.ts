@@ -2,9 +2,9 @@
 
 import { type Deadlines, DEADLINES } from '../../proxy/app.ts';
 import { parseConfig } from '../../proxy/config.ts';
-import type { RoutingEvent } from '../../proxy/contract.ts';
+import type { RoutingEvent } from '../../proxy/events.ts';
 import { start } from '../../proxy/main.ts';
-import { createTelemetry } from '../../proxy/telemetry.ts';
+import { createTelemetry } from '../../proxy/telemetry/telemetry.ts';
 import { type Nasty, type NastyRequest, startNasty } from './nasty.ts';
 import { type RawClient, dial, leaks, post } from './raw.ts';
 

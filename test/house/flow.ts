@@ -1,9 +1,9 @@
 /** A whole deployment for a flow test: backends by name, proxies in this process, a Redis, clients; closed in one call. */
 
 import { parseConfig } from '../../proxy/config.ts';
-import type { RoutingEvent } from '../../proxy/contract.ts';
+import type { RoutingEvent } from '../../proxy/events.ts';
 import { start } from '../../proxy/main.ts';
-import { createTelemetry } from '../../proxy/telemetry.ts';
+import { createTelemetry } from '../../proxy/telemetry/telemetry.ts';
 import { type TestRedis, startRedis } from './redis.ts';
 import { type TestServer, type TestServers, startServers } from './servers.ts';
 import { type Talk, type TalkOptions, startTalk } from './talk.ts';

@@ -40,6 +40,8 @@ describe('what is taken', () => {
       maxBody: 4_194_304,
       maxSessions: Infinity,
       zone: undefined,
+      trustProxy: 0,
+      passthrough: true,
       drainSeconds: 25,
       logLevel: 'info',
     });
@@ -49,7 +51,7 @@ describe('what is taken', () => {
     const flags = `--port 0 --host 0.0.0.0 --ops-port 1 --ops-host ::1 --path /a/b --backend https://B:443 --backend http://[::1]:1
       --discovery static --refresh 0.5 --health-path /health --redis rediss://u:p%40@r:6380/1 --session-ttl 60 --hold-seconds 0 --answer-seconds 2.5 --on-session-lost not-found
       --replay never --allowed-host MCP.example.com --allowed-origin HTTPS://App.example.com:443 --max-body 10
-      --drain-seconds 0.5 --log-level debug --max-sessions-per-backend 50 --zone eu-west-1a`;
+      --trust-proxy 2 --passthrough off --drain-seconds 0.5 --log-level debug --max-sessions-per-backend 50 --zone eu-west-1a`;
     expect(config(flags.split(/\s+/))).toEqual({
       port: 0,
       host: '0.0.0.0',
@@ -72,6 +74,8 @@ describe('what is taken', () => {
       maxBody: 10,
       maxSessions: 50,
       zone: 'eu-west-1a',
+      trustProxy: 2,
+      passthrough: false,
       drainSeconds: 0.5,
       logLevel: 'debug',
     });
@@ -97,6 +101,8 @@ describe('what is taken', () => {
     ['allowedOrigins', 'ALLOWED_ORIGINS', 'vscode-file://app', ['vscode-file://app']],
     ['maxBody', 'MAX_BODY_BYTES', '1', 1],
     ['drainSeconds', 'DRAIN_SECONDS', '1', 1],
+    ['trustProxy', 'TRUST_PROXY', '32', 32],
+    ['passthrough', 'PASSTHROUGH', 'off', false],
     ['logLevel', 'LOG_LEVEL', 'warn', 'warn'],
   ])('%s from %s', (name, variable, value, expected) => {
     expect(config([], { BACKENDS: 'http://a:3000', [variable]: value })[name]).toEqual(expected);
@@ -147,6 +153,9 @@ describe('a fault says what was expected and what was given', () => {
     ['allowed-origin', 'https://a/b', /expected an origin without path/],
     ['allowed-origin', 'null', /expected an origin/],
     ['max-body', '1.5', /expected whole bytes/],
+    ['trust-proxy', '33', /^--trust-proxy: expected a whole number of proxies from 0 to 32, got "33"$/],
+    ['trust-proxy', 'true', /got "true"$/],
+    ['passthrough', 'yes', /^--passthrough: expected on or off, got "yes"$/],
     ['log-level', 'trace', /expected error, warn, info or debug, got "trace"$/],
   ])('--%s %j', (flag, value, expected) => {
     const found = faults([...(flag === 'backend' ? [] : A), `--${flag}=${value}`]);
@@ -228,7 +237,7 @@ describe('flags that are not there', () => {
     ['--backends=http://b', /did you mean --backend\?$/],
     ['-p', /^-p: unknown flag, see --help$/],
     ['--constructor', /unknown flag, see --help$/],
-    ...['cloud-map', 'chaos-migrate', 'bind-owner', 'trust-proxy', 'passthrough'].map((flag): [string, RegExp] => [
+    ...['cloud-map', 'chaos-migrate', 'bind-owner'].map((flag): [string, RegExp] => [
       `--${flag}`,
       new RegExp(`^--${flag}: unknown flag`),
     ]),

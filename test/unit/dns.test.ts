@@ -3,7 +3,7 @@
 import { promises } from 'node:dns';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type DnsBackends, type DnsOptions, dnsBackends } from '../../proxy/backends/dns.ts';
-import type { RoutingEvent } from '../../proxy/contract.ts';
+import type { RoutingEvent } from '../../proxy/events.ts';
 import { type TestDns, startDns } from '../house/dns.ts';
 import { until } from '../house/until.ts';
 

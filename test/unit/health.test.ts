@@ -4,7 +4,8 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { Finding } from '../../proxy/backends/checks.ts';
 import { type CheckOptions, checkedBackends } from '../../proxy/backends/health.ts';
 import { type Members, createMembers } from '../../proxy/backends/members.ts';
-import type { Backends, RoutingEvent } from '../../proxy/contract.ts';
+import type { Backends } from '../../proxy/contract.ts';
+import type { RoutingEvent } from '../../proxy/events.ts';
 
 const EVERY = 1000;
 const FINDINGS: Record<string, Finding> = {

@@ -1,8 +1,8 @@
 /** What metrics and log lines say of what happened, and what they never say. */
 
 import { describe, expect, test } from 'vitest';
-import type { RoutingEvent } from '../../proxy/contract.ts';
-import { createTelemetry } from '../../proxy/telemetry.ts';
+import type { RoutingEvent } from '../../proxy/events.ts';
+import { createTelemetry } from '../../proxy/telemetry/telemetry.ts';
 
 type Level = Parameters<typeof createTelemetry>[0]['level'];
 

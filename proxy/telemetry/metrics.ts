@@ -1,57 +1,29 @@
-/** The one way out: what happened becomes metrics and JSON log lines. */
+/** What happened, as Prometheus metrics. */
 
-import { createHash } from 'node:crypto';
-import { pino } from 'pino';
 import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client';
-import type { RoutingEvent, Telemetry } from './contract.ts';
+import type { RoutingEvent } from '../events.ts';
+
+export type { Registry } from 'prom-client';
 
 type EventOf<T extends RoutingEvent['type']> = Extract<RoutingEvent, { type: T }>;
-type Level = 'error' | 'warn' | 'info' | 'debug';
 
-/** Where log lines go, each with its line feed. */
-export type LogDestination = { write(line: string): void };
-
-export type TelemetryOptions = {
-  readonly level: Level;
-  readonly destination?: LogDestination;
-  /** A new one by default. */
-  readonly registry?: Registry;
-};
-
-export type TelemetryWithMetrics = Telemetry & {
+export type Metrics = {
+  count(event: RoutingEvent): void;
   /** The Prometheus text of everything counted, the process's own values included. */
-  metrics(): Promise<string>;
+  text(): Promise<string>;
   readonly contentType: string;
 };
 
-/**
- * Records into a registry of its own and writes JSON lines to `destination` (stdout, without delay). The line `listening`
- * is always written, and first: earlier ones wait for it, or for a `fault` or `stopped` that comes instead. Session ids
- * are shown as the first 8 hex digits of their SHA-256, and never label a metric; nor does an address or a path.
- */
-export function createTelemetry(options: TelemetryOptions): TelemetryWithMetrics {
-  const registry = options.registry ?? new Registry();
-  const counted = createMetrics(registry);
+/** Into `registry`, or one of its own. */
+export function createMetrics(registry: Registry = new Registry()): Metrics {
+  const counted = createCounters(registry);
   startAtZero(counted);
-  const log = createLog(options.level, options.destination ?? stdout());
-  const processMetrics = processRegistry();
+  const ofThisProcess = processRegistry();
   return {
-    record(event) {
-      try {
-        count(counted, event);
-        log(event);
-      } catch {
-        // Neither a full disk nor a closed pipe may cost a client its answer.
-      }
-    },
-    metrics: async () => `${await registry.metrics()}\n${await processMetrics.metrics()}`,
+    count: (event) => count(counted, event),
+    text: async () => `${await registry.metrics()}\n${await ofThisProcess.metrics()}`,
     contentType: registry.contentType,
   };
-}
-
-/** Written without delay, so that nothing is lost at exit; who reads it may go away. */
-function stdout(): LogDestination {
-  return pino.destination({ fd: 1, sync: true }).on('error', () => {});
 }
 
 let ofProcess: Registry | undefined;
@@ -64,7 +36,14 @@ function processRegistry(): Registry {
   return ofProcess;
 }
 
-const VERBS = ['open', 'post', 'listen', 'end', 'any'] as const satisfies readonly EventOf<'exchange'>['verb'][];
+const VERBS = [
+  'open',
+  'post',
+  'listen',
+  'end',
+  'any',
+  'other',
+] as const satisfies readonly EventOf<'exchange'>['verb'][];
 const MIGRATED = [
   'migrated',
   'raced',
@@ -88,9 +67,9 @@ const EXCHANGE_BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.
 const MIGRATION_BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 const HELD_BUCKETS = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30];
 
-type Metrics = ReturnType<typeof createMetrics>;
+type Counters = ReturnType<typeof createCounters>;
 
-function createMetrics(registry: Registry) {
+function createCounters(registry: Registry) {
   const registers = [registry];
   const counter = <L extends string = never>(name: string, help: string, labelNames: readonly L[] = []) =>
     new Counter<L>({ name: `mcp_affinity_${name}`, help, labelNames, registers });
@@ -128,7 +107,7 @@ function createMetrics(registry: Registry) {
 }
 
 /** A zero for each label value that is known, so that its first event shows in a rate. */
-function startAtZero(metrics: Metrics): void {
+function startAtZero(metrics: Counters): void {
   for (const verb of VERBS) {
     metrics.exchanges.inc({ verb, outcome: 'answered', status: '200' }, 0);
     metrics.exchanges.inc({ verb, outcome: 'refused', status: '503' }, 0);
@@ -147,7 +126,7 @@ function startAtZero(metrics: Metrics): void {
   metrics.checksBelieved.set(1);
 }
 
-function count(metrics: Metrics, event: RoutingEvent): void {
+function count(metrics: Counters, event: RoutingEvent): void {
   switch (event.type) {
     case 'exchange': {
       const { verb, outcome } = event;
@@ -184,69 +163,4 @@ function count(metrics: Metrics, event: RoutingEvent): void {
     case 'stopped':
       return undefined;
   }
-}
-
-function levelOf(event: RoutingEvent): Level {
-  switch (event.type) {
-    case 'exchange':
-    case 'held':
-    case 'stream':
-      return 'debug';
-    case 'migration':
-      return event.outcome === 'migrated' || event.outcome === 'raced' ? 'info' : 'warn';
-    case 'replay':
-      return event.verdict === 'unknown' ? 'warn' : 'info';
-    case 'session':
-      return event.change === 'lost' ? 'warn' : 'debug';
-    case 'registry':
-    case 'discovery':
-      return event.state === 'down' ? 'warn' : 'info';
-    case 'backend':
-      return event.state === 'alive' ? 'info' : 'warn';
-    case 'checks':
-      return event.state === 'ignored' ? 'warn' : 'info';
-    case 'suspect':
-      return 'warn';
-    case 'stopped':
-      return event.clean ? 'info' : 'warn';
-    case 'listening':
-    case 'stopping':
-      return 'info';
-    case 'fault':
-      return 'error';
-  }
-}
-
-function createLog(level: Level, destination: LogDestination): (event: RoutingEvent) => void {
-  let waiting: string[] | undefined = [];
-  const door: LogDestination = { write: (line) => (waiting ? void waiting.push(line) : destination.write(line)) };
-  const logger = pino(
-    {
-      level,
-      base: null,
-      timestamp: pino.stdTimeFunctions.isoTime,
-      formatters: { level: (label) => ({ level: label }) },
-    },
-    door,
-  );
-  const always = logger.child({}, { level: 'info' });
-  const open = (first?: () => void) => {
-    const held = waiting ?? [];
-    waiting = undefined;
-    first?.();
-    for (const line of held) destination.write(line);
-  };
-  return (event) => {
-    if (event.type === 'listening') return open(() => always.info(fieldsOf(event), event.type));
-    if (event.type === 'fault' || event.type === 'stopped') open();
-    const eventLevel = levelOf(event);
-    if (logger.isLevelEnabled(eventLevel)) logger[eventLevel](fieldsOf(event), event.type);
-  };
-}
-
-function fieldsOf(event: RoutingEvent): object {
-  if (event.type === 'fault') return { err: event.error };
-  const { type: _, ...fields } = event;
-  if (!('session' in fields) || fields.session === undefined) return fields;
-  return { ...fields, session: createHash('sha256').update(fields.session).digest('hex').slice(0, 8) };
 }

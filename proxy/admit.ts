@@ -1,0 +1,76 @@
+/** What is decided about a request from its head alone: whether it may enter, and which way it goes. Pure. */
+import type { RawHeaders } from './contract.ts';
+import { mayEnter } from './guard.ts';
+import type { GuardRules } from './guard.ts';
+import { headerCount } from './headers.ts';
+
+export type AdmitRules = GuardRules & {
+  /** The MCP endpoint's path. */
+  readonly path: string;
+  /** Whether other paths go to a backend; else they are not found. */
+  readonly passthrough: boolean;
+};
+
+/** What is read of Node's IncomingMessage. */
+export type Head = {
+  readonly url?: string | undefined;
+  readonly rawHeaders: RawHeaders;
+  readonly headers: { readonly host?: string | undefined; readonly origin?: string | undefined };
+};
+
+export type Admitted =
+  /** `target` is path and query. */
+  | { readonly kind: 'mcp' | 'other'; readonly target: string }
+  | { readonly kind: 'refused'; readonly status: 400 | 403 | 404 };
+
+/** Why a request may not come in by its Host and Origin, whatever its path; undefined when it may. */
+export function entryFault({ rawHeaders, headers }: Head, rules: GuardRules): 400 | 403 | undefined {
+  // The backend might read another one than the rule (RFC 9112, section 3.2).
+  if (headerCount(rawHeaders, 'host') !== 1) return 400;
+  return mayEnter({ host: headers.host, origin: headers.origin }, rules) ? undefined : 403;
+}
+
+/** Every request passes this one rule, upgrades included. */
+export function admit(head: Head, rules: AdmitRules): Admitted {
+  const fault = entryFault(head, rules);
+  if (fault !== undefined) return { kind: 'refused', status: fault };
+  const { url } = head;
+  const target = targetOf(url ?? '');
+  const [path] = target?.split('?', 1) ?? [];
+  if (target === undefined || path === undefined) return NOT_FOUND;
+  if (path === rules.path || path === `${rules.path}/`) return { kind: 'mcp', target };
+  return rules.passthrough && !isAmbiguous(path, rules.path) ? { kind: 'other', target } : NOT_FOUND;
+}
+
+const NOT_FOUND: Admitted = { kind: 'refused', status: 404 };
+
+/** Path and query: a target in absolute form (RFC 9112, section 3.2.2) loses its authority. Undefined for any other. */
+function targetOf(url: string): string | undefined {
+  if (url.startsWith('/')) return url;
+  if (!/^https?:\/\/[^/?#]/i.test(url) || !URL.canParse(url)) return undefined;
+  const { pathname, search } = new URL(url);
+  return pathname + search;
+}
+
+/**
+ * Whether a backend might read the path as the MCP endpoint's, where we do not: frameworks decode, fold case, merge
+ * slashes, drop parameters and resolve dots. Such a request would get past the session's home. A path with dots to
+ * resolve, or one that begins like a host, is nobody's: no client that follows WHATWG's URL standard sends it.
+ */
+function isAmbiguous(path: string, mcpPath: string): boolean {
+  const plain = plainly(path);
+  if (plain.startsWith('//') || plain.split('/').some((part) => part === '.' || part === '..')) return true;
+  const merged = (text: string): string => text.replaceAll(/\/+/g, '/').replace(/(?<=.)\/$/, '');
+  return merged(plain) === merged(plainly(mcpPath));
+}
+
+function plainly(path: string): string {
+  const decoded = path.replaceAll(/%([\da-f]{2})/gi, (_all, hex: string) =>
+    String.fromCharCode(Number.parseInt(hex, 16)),
+  );
+  return decoded
+    .replaceAll('\\', '/')
+    .replace(/[?#].*$/s, '')
+    .replaceAll(/;[^/]*/g, '')
+    .toLowerCase();
+}

@@ -1,0 +1,106 @@
+/** What flags, environment or an object say about the options, and a sentence for each thing that says nothing we know. */
+
+import { parseArgs } from 'node:util';
+import { OPTIONS, type Option } from './options.ts';
+
+/** What was said for an option: the values, never none, and the flag or variable to name when one is wrong. */
+export type Given = { readonly source: string; readonly values: readonly string[] };
+
+/** What was said, by the option's name in `OPTIONS`, and a sentence for each argument that says nothing we know. */
+export type Read = { readonly given: ReadonlyMap<string, Given>; readonly faults: readonly string[] };
+
+const BY_FLAG: ReadonlyMap<string, string> = new Map(Object.entries(OPTIONS).map(([name, { flag }]) => [flag, name]));
+
+/** Takes flags first, then the environment; an empty variable says nothing, of a flag given twice the last counts. */
+export function readOptions(args: readonly string[], env: Readonly<Record<string, string | undefined>>): Read {
+  const { values, faults } = readFlags(args);
+  const given = new Map<string, Given>();
+  for (const [name, option] of Object.entries<Option>(OPTIONS)) {
+    const flags = values.get(name);
+    const said = env[option.env]?.trim() ?? '';
+    const variable = (option.many ? said.split(',').map((part) => part.trim()) : [said]).filter((part) => part !== '');
+    if (flags) given.set(name, { source: `--${option.flag}`, values: option.many ? flags : flags.slice(-1) });
+    else if (variable.length > 0) given.set(name, { source: option.env, values: variable });
+    else if (option.fallback !== undefined) given.set(name, { source: `--${option.flag}`, values: [option.fallback] });
+  }
+  return { given, faults };
+}
+
+/** Takes options as an object holds them; what is undefined says nothing. */
+export function readObject(options: Readonly<Record<string, unknown>>): Read {
+  const given = new Map<string, Given>();
+  const faults = Object.keys(options)
+    .filter((name) => !(name in OPTIONS))
+    .map((name) => `${name}: unknown option`);
+  for (const [name, option] of Object.entries<Option>(OPTIONS)) {
+    const value = options[name];
+    const values = (Array.isArray(value) ? value : [value]).filter((one) => one !== undefined).map(written);
+    if (values.length > 0) given.set(name, { source: name, values });
+    else if (option.fallback !== undefined) given.set(name, { source: name, values: [option.fallback] });
+  }
+  return { given, faults };
+}
+
+/** As it would be written on the command line. */
+function written(value: unknown): string {
+  if (typeof value === 'boolean') return value ? 'on' : 'off';
+  return String(value);
+}
+
+function readFlags(args: readonly string[]): { values: ReadonlyMap<string, string[]>; faults: string[] } {
+  const options = Object.fromEntries([...BY_FLAG.keys()].map((flag) => [flag, { type: 'string' } as const]));
+  const { tokens } = parseArgs({ args, options, strict: false, allowPositionals: true, tokens: true });
+  const values = new Map<string, string[]>();
+  const faults: string[] = [];
+  let afterUnknown = -1;
+  for (const token of tokens) {
+    if (token.kind === 'option') {
+      const name = BY_FLAG.get(token.name);
+      if (name === undefined || !token.rawName.startsWith('--')) {
+        faults.push(unknownFlag(token.rawName));
+        afterUnknown = token.inlineValue ? -1 : token.index + 1;
+      } else values.set(name, [...(values.get(name) ?? []), token.value ?? '']);
+    } else if (token.kind === 'positional' && token.index !== afterUnknown) {
+      faults.push(`${shown(token.value)}: expected a flag (a backend is given as --backend URL)`);
+    }
+  }
+  return { values, faults };
+}
+
+function unknownFlag(flag: string): string {
+  const near = [...BY_FLAG.keys(), 'help', 'version']
+    .map((known) => ({ known, distance: flag.startsWith(`--${known}`) ? 1 : distance(flag, `--${known}`) }))
+    .toSorted((a, b) => a.distance - b.distance)[0];
+  const hint = near && near.distance <= 2 ? `did you mean --${near.known}?` : 'see --help';
+  return `${masked(flag)}: unknown flag, ${hint}`;
+}
+
+/** Edits between two words (Levenshtein). */
+function distance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, index) => index);
+  for (let i = 0; i < a.length; i += 1) {
+    const next = [i + 1];
+    for (let j = 0; j < b.length; j += 1) {
+      next.push(Math.min((row[j + 1] ?? 0) + 1, (next[j] ?? 0) + 1, (row[j] ?? 0) + (a[i] === b[j] ? 0 : 1)));
+    }
+    row = next;
+  }
+  return row.at(-1) ?? 0;
+}
+
+/** A value as a fault shows it: quoted, cut, without what may be a password; of a secret, its scheme. */
+export function shown(value: string, secret = false): string {
+  if (value === '') return 'nothing';
+  return JSON.stringify(secret ? `${schemeOf(value)}…` : masked(value));
+}
+
+/** Cut, and what stands before an `@` hidden. */
+function masked(value: string): string {
+  const scheme = schemeOf(value);
+  const rest = value.slice(scheme.length).replace(/^.*@/s, '***@');
+  return scheme + (rest.length > 80 ? `${rest.slice(0, 80)}…` : rest);
+}
+
+function schemeOf(value: string): string {
+  return /^[a-z][a-z\d+.-]*:\/\//i.exec(value)?.[0] ?? '';
+}

@@ -1,0 +1,87 @@
+/** A request that belongs to no session on its way to some backend: which one, what went wrong there, how it ended. */
+import type { ClientRequest } from 'node:http';
+import { blameOf } from './blame.ts';
+import type { Backend, Backends, Refusal } from './contract.ts';
+import type { RoutingEvent, Telemetry } from './events.ts';
+import { NO_SESSIONS, pick } from './decide.ts';
+import { INTERNAL, NO_BACKEND, OUTCOME_UNKNOWN } from './refusal.ts';
+
+export type JourneyRooms = {
+  readonly backends: Backends;
+  readonly telemetry: Telemetry;
+  /** Exchanges that run, by backend id. */
+  readonly running: ReadonlyMap<string, number>;
+  /** The proxy's own, where it is known. */
+  readonly zone: string | undefined;
+  /** Milliseconds. */
+  readonly now: () => number;
+  /** Random numbers in [0, 1). */
+  readonly draw: () => number;
+};
+
+export type Journey = {
+  /** Where it goes now. */
+  readonly to: Backend | undefined;
+  /** Chooses a backend that was not tried: a sound one where there is one. False when none is left. */
+  next(): boolean;
+  /** What goes there; until then a failure is ours. */
+  watch(sent: ClientRequest): void;
+  /** What to tell the client: `NO_BACKEND` when no connection was made, so that no handler ran. */
+  fail(cause: Error): Refusal;
+  /** Counts it. Status is what the client saw. */
+  end(status: number, outcome: Extract<RoutingEvent, { type: 'exchange' }>['outcome']): void;
+};
+
+export function startJourney({ backends, telemetry, running, zone, now, draw }: JourneyRooms): Journey {
+  const since = now();
+  const tried = new Set<string>();
+  let to: Backend | undefined;
+  let fate: 'unsent' | 'connecting' | 'connected' = 'unsent';
+  return {
+    get to() {
+      return to;
+    },
+    next() {
+      const left = backends.list().filter(({ id }) => !tried.has(id));
+      const chosen = pick(left, { held: NO_SESSIONS, running, zone, now: now(), draw });
+      if (chosen === undefined) return false;
+      to = chosen;
+      fate = 'unsent';
+      tried.add(chosen.id);
+      return true;
+    },
+    watch(sent) {
+      fate = 'connecting';
+      onceConnected(sent, () => {
+        fate = 'connected';
+      });
+    },
+    fail(cause) {
+      if (fate === 'connected') return OUTCOME_UNKNOWN;
+      if (to === undefined || fate === 'unsent') {
+        telemetry.record({ type: 'fault', error: cause });
+        return INTERNAL;
+      }
+      if (blameOf(cause) === 'backend') {
+        if (!to.suspect) telemetry.record({ type: 'suspect', backend: to.id, cause: cause.message });
+        backends.suspect(to.id, cause);
+      }
+      return NO_BACKEND;
+    },
+    end(status, outcome) {
+      const seconds = (now() - since) / 1000;
+      telemetry.record({ type: 'exchange', verb: 'other', status, outcome, seconds, backend: to?.id });
+    },
+  };
+}
+
+function onceConnected(sent: ClientRequest, done: () => void): void {
+  const see = (socket: NonNullable<ClientRequest['socket']>): void => {
+    if (sent.reusedSocket) done();
+    else socket.once('encrypted' in socket ? 'secureConnect' : 'connect', done);
+  };
+  // A null one is not there yet, whatever the types say.
+  const socket: ClientRequest['socket'] = sent.socket;
+  if (socket) see(socket);
+  else sent.once('socket', see);
+}

@@ -1,0 +1,125 @@
+/** Everything that is not the MCP endpoint goes to some healthy backend, over http-proxy-middleware. */
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
+import { createProxyMiddleware } from 'http-proxy-middleware';
+import type { Plugin } from 'http-proxy-middleware';
+import { createAgents } from './agents.ts';
+import { CODE } from './contract.ts';
+import { passedHeaders } from './incoming.ts';
+import { startJourney } from './journey.ts';
+import type { Journey, JourneyRooms } from './journey.ts';
+import { passRequest } from './passing.ts';
+import type { Passing } from './passing.ts';
+import { NO_BACKEND, STOPPING, refuse } from './refusal.ts';
+import { ResponseSink } from './sink.ts';
+import { passUpgrade, refuseUpgrade } from './upgrades.ts';
+
+/** `target` is path and query. Whoever comes here was admitted. Nothing throws. */
+export interface Passthrough {
+  enter(request: IncomingMessage, response: ServerResponse, target: string): void;
+  upgrade(request: IncomingMessage, socket: Socket, head: Buffer, target: string): void;
+  /** WebSockets and event streams end, and nothing new of them begins; the rest may finish. */
+  close(): void;
+  /** Ends what still runs: with an answer of our own where none has begun. */
+  cut(): void;
+}
+
+export type PassthroughRooms = JourneyRooms & {
+  /** Hops whose forwarding fields are believed. */
+  readonly trustProxy: number;
+};
+
+type Running = { readonly passing: Passing; readonly journey: Journey };
+
+export function createPassthrough(rooms: PassthroughRooms): Passthrough {
+  const running = new Map<IncomingMessage, Running>();
+  const agents = createAgents();
+  const way = (agent: (typeof agents)['http' | 'https']) =>
+    createProxyMiddleware({
+      router: (request) => running.get(request)?.journey.to?.origin ?? '',
+      agent,
+      // Fields, errors and ends are ours: what it does by itself logs, and tells the client who did not answer.
+      selfHandleResponse: true,
+      ejectPlugins: true,
+      plugins: [telling((request) => running.get(request)?.passing)],
+    });
+  const ways = { http: way(agents.http), https: way(agents.https) };
+  const wayOf = ({ to }: Journey) => (to?.origin.startsWith('https:') === true ? ways.https : ways.http);
+  let closing = false;
+
+  function run(request: IncomingMessage, of: Running, until: Socket | ServerResponse): void {
+    running.set(request, of);
+    until.once('close', () => running.delete(request));
+    if (closing) of.passing.close();
+  }
+
+  return {
+    enter(request, response, target) {
+      if (response.destroyed) return;
+      const coding = request.headers['transfer-encoding'];
+      if (coding !== undefined && coding.toLowerCase() !== 'chunked') return refuseCoding(response);
+      prepare(request, target, rooms.trustProxy, coding === undefined ? {} : { 'transfer-encoding': 'chunked' });
+      const journey = startJourney(rooms);
+      const passing = passRequest(request, response, journey, () => {
+        const fail = (error?: unknown): void => passing.failed(asError(error));
+        wayOf(journey)(request, response, fail).catch(fail);
+      });
+      run(request, { passing, journey }, response);
+      passing.start();
+    },
+    upgrade(request, socket, head, target) {
+      if (closing) return refuseUpgrade(request, socket, STOPPING);
+      prepare(request, target, rooms.trustProxy, { connection: 'Upgrade', upgrade: 'websocket' });
+      const journey = startJourney(rooms);
+      const passing = passUpgrade(request, socket, journey);
+      run(request, { passing, journey }, socket);
+      if (journey.next()) wayOf(journey).upgrade(request, socket, head);
+      else passing.refuse(NO_BACKEND);
+    },
+    close() {
+      closing = true;
+      for (const { passing } of running.values()) passing.close();
+    },
+    cut() {
+      for (const { passing } of running.values()) passing.cut();
+      agents.close();
+    },
+  };
+}
+
+/** What is sent on is read from the request itself. */
+function prepare(request: IncomingMessage, target: string, hops: number, more: Record<string, string>): void {
+  request.url = target;
+  request.headers = { ...passedHeaders(request, hops), ...more };
+}
+
+/** What happens to a request is told to the one who waits for it; a listener that throws would end the process. */
+function telling(passingOf: (request: IncomingMessage) => Passing | undefined): Plugin {
+  return (proxy) => {
+    proxy.on('proxyReq', (sent, request) => passingOf(request)?.sending(sent));
+    proxy.on('proxyReqWs', (sent, request) => passingOf(request)?.sending(sent));
+    proxy.on('proxyRes', (answer, request) => {
+      const passing = passingOf(request);
+      try {
+        passing?.answered?.(answer);
+      } catch (error) {
+        answer.destroy();
+        passing?.failed(asError(error));
+      }
+    });
+    proxy.on('error', (error, request) => {
+      if (request !== undefined) passingOf(request)?.failed(error);
+    });
+  };
+}
+
+const CODING = { status: 501, code: CODE.server, message: 'Unsupported Transfer-Encoding: only chunked is taken' };
+
+/** What is coded so would reach the backend as if it were not (RFC 9112, section 6.1). */
+function refuseCoding(response: ServerResponse): void {
+  refuse(new ResponseSink(response, { closing: () => true }), CODING, []);
+}
+
+function asError(error: unknown): Error {
+  return error instanceof Error ? error : new Error(`no way for it: ${String(error)}`);
+}
