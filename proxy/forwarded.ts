@@ -48,7 +48,7 @@ export function withForwarding(headers: RawHeaders, seen: Seen, hops: number): R
     }
   }
   const own = ownWay(seen);
-  return kept.concat(fieldsOf(came === undefined ? own : believed(came, own, hops), own));
+  return kept.concat(came === undefined ? own.fields : fieldsOf(believed(came, own, hops), own));
 }
 
 type Came = Map<string, readonly string[]>;
@@ -64,9 +64,21 @@ function fieldOf(name: string): string | undefined {
 const X = 0x78;
 const F = 0x66;
 
-function ownWay({ peer, scheme, host }: Seen): Way {
-  const named = host !== undefined && HOST.test(host) ? host : undefined;
-  return { addresses: [addressOf(peer ?? '')], proto: scheme, host: named, port: portOf(named, scheme) };
+type OwnWay = Way & { readonly fields: readonly string[] };
+/** A connection's requests are seen alike, and a load balancer's too. */
+const ways = new Map<string, OwnWay>();
+const MOST_WAYS = 1000;
+
+function ownWay({ peer = '', scheme, host = '' }: Seen): OwnWay {
+  const key = `${scheme} ${peer} ${host}`;
+  const known = ways.get(key);
+  if (known !== undefined) return known;
+  const named = HOST.test(host) ? host : undefined;
+  const way = { addresses: [addressOf(peer)], proto: scheme, host: named, port: portOf(named, scheme) };
+  const own = { ...way, fields: fieldsOf(way, way) };
+  if (ways.size >= MOST_WAYS) ways.clear();
+  ways.set(key, own);
+  return own;
 }
 
 function believed(came: Came, own: Way, hops: number): Way {
@@ -93,14 +105,15 @@ function believed(came: Came, own: Way, hops: number): Way {
 /** A name or an address, with or without a port: what needs no escaping. */
 const HOST = /^([\w.-]{1,253}|\[[\da-f:.]{2,45}\])(:\d{1,5})?$/i;
 
-/** The last `count` entries of a list that may be spread over several lines, read from its end. */
+/** The last `count` entries of a list that may be spread over lines; empty ones do not count (RFC 9110, section 5.6.1). */
 function lastOf(lines: readonly string[] | undefined, count: number): readonly string[] {
   const found: string[] = [];
-  let rest = lines?.join(',') ?? '';
-  while (rest !== '' && found.length < count) {
-    const comma = rest.lastIndexOf(',');
-    found.unshift(rest.slice(comma + 1).trim());
-    rest = rest.slice(0, Math.max(comma, 0));
+  const text = lines?.join(',') ?? '';
+  for (let end = text.length; end > 0 && found.length < count;) {
+    const comma = text.lastIndexOf(',', end - 1);
+    const entry = text.slice(comma + 1, end).trim();
+    if (entry !== '') found.unshift(entry);
+    end = comma;
   }
   return found;
 }

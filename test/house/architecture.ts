@@ -29,6 +29,7 @@ const LEVELS: readonly (readonly string[])[] = [
     'guard',
     'headers',
     'jsonrpc',
+    'clashes',
     'given',
     'options',
     'refusal',
