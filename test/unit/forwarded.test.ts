@@ -1,6 +1,6 @@
 /** Whose word about a request's way a backend gets: the client's only as far as trusted proxies have vouched for it. */
 
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { RawHeaders } from '../../proxy/contract.ts';
 import { withForwarding } from '../../proxy/forwarded.ts';
