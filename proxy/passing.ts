@@ -39,6 +39,10 @@ export function passRequest(
     if (journey.next()) go();
     else end(NO_BACKEND, 'refused');
   }
+  function breakOff(): void {
+    ending = 'lost';
+    response.destroy();
+  }
   function endStream(): void {
     if (answer?.headers['content-type']?.startsWith('text/event-stream') !== true) return;
     answer.unpipe(response);
@@ -57,14 +61,16 @@ export function passRequest(
       ending = 'answered';
       // Before it is cut: then nobody can tell any more who has left.
       it.once('error', () => {
-        if (!response.destroyed) ending = 'lost';
+        if (!response.destroyed) breakOff();
       });
       show(it, response, closing);
       if (closing) endStream();
     },
     failed(cause) {
       if (response.destroyed || request.errored || request.socket.destroyed) return;
-      if (response.headersSent) return void response.destroy();
+      // A backend that has answered before the upload was whole may break that off.
+      if (answer?.complete === true || ending === 'refused' || ending === 'lost') return;
+      if (response.headersSent) return breakOff();
       const refusal = journey.fail(cause);
       if (refusal === NO_BACKEND && isBodyless(request)) {
         // Each attempt leaves its listeners behind.
@@ -78,7 +84,7 @@ export function passRequest(
       endStream();
     },
     cut() {
-      if (response.headersSent) response.destroy();
+      if (response.headersSent) breakOff();
       else end(STOPPING, 'refused');
     },
   };

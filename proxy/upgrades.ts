@@ -65,6 +65,7 @@ export function passUpgrade(
       sent.once('response', (answer: IncomingMessage) => {
         status = answer.statusCode ?? 0;
         ending = 'answered';
+        answer.headers = withoutOurs(answer.headers);
       });
       sent.once('upgrade', (answer: IncomingMessage, other: Socket) => {
         status = 101;

@@ -2,7 +2,7 @@
 
 import { createHash } from 'node:crypto';
 import { type IncomingMessage, type RequestListener, type ServerResponse, createServer } from 'node:http';
-import type { AddressInfo, Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { Readable } from 'node:stream';
 import { gzipSync } from 'node:zlib';
 import { WebSocketServer } from 'ws';
@@ -19,7 +19,7 @@ export type Site = {
   readonly waiting: readonly ServerResponse[];
   /** The answer to the last /events. */
   readonly events: () => Promise<ServerResponse>;
-  /** The last request whose client left before its answer was whole. */
+  /** The targets of requests that ended before their answer was whole. */
   readonly left: readonly string[];
   /** WebSockets that are open. */
   readonly talking: () => number;
@@ -56,9 +56,10 @@ export async function startSite(name: string): Promise<Site> {
     socket.once('close', () => sockets.delete(socket));
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const address = server.address();
   return {
     name,
-    origin: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    origin: `http://127.0.0.1:${typeof address === 'object' ? address?.port : address}`,
     asked,
     left,
     waiting,
@@ -74,7 +75,7 @@ export async function startSite(name: string): Promise<Site> {
   };
 }
 
-/** A WebSocket at /echo; at /closed the upgrade gets a 401. */
+/** A WebSocket at /echo; at /closed the upgrade gets a 401, at /dead nothing, at /waiting it waits. */
 function startEcho(server: ReturnType<typeof createServer>): WebSocketServer {
   const echo = new WebSocketServer({ noServer: true });
   server.on('upgrade', (request, socket, head) => {
@@ -83,6 +84,7 @@ function startEcho(server: ReturnType<typeof createServer>): WebSocketServer {
       socket.end('HTTP/1.1 401 Unauthorized\r\nmcp-affinity-x: 1\r\ncontent-length: 2\r\n\r\nno');
       return;
     }
+    if (request.url?.startsWith('/waiting')) return;
     if (request.url?.startsWith('/dead')) {
       socket.destroy();
       return;
