@@ -19,75 +19,94 @@ export type Passing = {
   cut(): void;
 };
 
-/** `go` sends it to the backend that the journey has chosen; without a body it may be called again. */
-export function passRequest(
-  request: IncomingMessage,
-  response: ServerResponse,
-  journey: Journey,
-  go: () => void,
-): Passing & { start(): void } {
-  let ending: 'answered' | 'refused' | 'lost' | undefined;
-  let answer: IncomingMessage | undefined;
-  let closing = false;
+/** Counts itself in the journey when the answer has ended, or the client has left. */
+export class PassedRequest implements Passing {
+  readonly #request: IncomingMessage;
+  readonly #response: ServerResponse;
+  readonly #journey: Journey;
+  readonly #go: () => void;
+  #ending: 'answered' | 'refused' | 'lost' | undefined;
+  #answer: IncomingMessage | undefined;
+  #closing = false;
 
-  function end(refusal: Refusal, as: 'refused' | 'lost'): void {
-    ending = as;
-    const sink = new ResponseSink(response, { closing: () => closing || !request.complete });
-    refuse(lingering(sink, request), refusal, []);
-  }
-  function next(): void {
-    if (journey.next()) go();
-    else end(NO_BACKEND, 'refused');
-  }
-  function breakOff(): void {
-    ending = 'lost';
-    response.destroy();
-  }
-  function endStream(): void {
-    if (answer?.headers['content-type']?.startsWith('text/event-stream') !== true) return;
-    answer.unpipe(response);
-    response.end();
+  /** `go` sends the request to the backend that the journey has chosen; without a body it may be called again. */
+  constructor(request: IncomingMessage, response: ServerResponse, journey: Journey, go: () => void) {
+    this.#request = request;
+    this.#response = response;
+    this.#journey = journey;
+    this.#go = go;
+    response.once('close', () => {
+      const left = this.#ending === undefined || (this.#ending === 'answered' && !response.writableFinished);
+      if (left) journey.end(499, 'abandoned');
+      else journey.end(response.statusCode, this.#ending ?? 'answered');
+    });
   }
 
-  response.once('close', () => {
-    if (ending === undefined || (ending === 'answered' && !response.writableFinished)) journey.end(499, 'abandoned');
-    else journey.end(response.statusCode, ending);
-  });
-  return {
-    start: next,
-    sending: (sent) => journey.watch(sent),
-    answered(it) {
-      answer = it;
-      ending = 'answered';
-      // Before it is cut: then nobody can tell any more who has left.
-      it.once('error', () => {
-        if (!response.destroyed) breakOff();
-      });
-      show(it, response, closing);
-      if (closing) endStream();
-    },
-    failed(cause) {
-      if (response.destroyed || request.errored || request.socket.destroyed) return;
-      // A backend that has answered before the upload was whole may break that off.
-      if (answer?.complete === true || ending === 'refused' || ending === 'lost') return;
-      if (response.headersSent) return breakOff();
-      const refusal = journey.fail(cause);
-      if (refusal === NO_BACKEND && isBodyless(request)) {
-        // Each attempt leaves its listeners behind.
-        request.setMaxListeners(0);
-        response.setMaxListeners(0);
-        next();
-      } else end(refusal, refusal === OUTCOME_UNKNOWN ? 'lost' : 'refused');
-    },
-    close() {
-      closing = true;
-      endStream();
-    },
-    cut() {
-      if (response.headersSent) breakOff();
-      else end(STOPPING, 'refused');
-    },
-  };
+  start(): void {
+    if (this.#journey.next()) this.#go();
+    else this.#refuse(NO_BACKEND, 'refused');
+  }
+
+  sending(sent: ClientRequest): void {
+    this.#journey.watch(sent);
+  }
+
+  answered(answer: IncomingMessage): void {
+    this.#answer = answer;
+    this.#ending = 'answered';
+    // Before it is cut: then nobody can tell any more who has left.
+    answer.once('error', () => {
+      if (!this.#response.destroyed) this.#cut();
+    });
+    show(answer, this.#response, this.#closing);
+    if (this.#closing) this.#endStream();
+  }
+
+  failed(cause: Error): void {
+    const request = this.#request;
+    const response = this.#response;
+    const left = response.destroyed || request.errored !== null || request.socket.destroyed;
+    if (left || this.#ending === 'refused' || this.#ending === 'lost') return undefined;
+    // A backend that has answered before the upload was whole may break that off.
+    if (this.#answer?.complete === true) return undefined;
+    if (response.headersSent) return this.#cut();
+    const refusal = this.#journey.fail(cause);
+    if (refusal !== NO_BACKEND || !isBodyless(request)) {
+      return this.#refuse(refusal, refusal === OUTCOME_UNKNOWN ? 'lost' : 'refused');
+    }
+    // Each attempt leaves its listeners behind.
+    request.setMaxListeners(0);
+    response.setMaxListeners(0);
+    return this.start();
+  }
+
+  close(): void {
+    this.#closing = true;
+    this.#endStream();
+  }
+
+  cut(): void {
+    if (this.#response.headersSent) this.#cut();
+    else this.#refuse(STOPPING, 'refused');
+  }
+
+  #refuse(refusal: Refusal, as: 'refused' | 'lost'): void {
+    this.#ending = as;
+    const sink = new ResponseSink(this.#response, { closing: () => this.#closing || !this.#request.complete });
+    refuse(lingering(sink, this.#request), refusal, []);
+  }
+
+  #cut(): void {
+    this.#ending = 'lost';
+    this.#response.destroy();
+  }
+
+  /** Events go on without end: whoever listens comes again, to another proxy. */
+  #endStream(): void {
+    if (this.#answer?.headers['content-type']?.startsWith('text/event-stream') !== true) return;
+    this.#answer.unpipe(this.#response);
+    this.#response.end();
+  }
 }
 
 /** Head and body; the head at once, as the body may take its time. Throws when Node will not send it. */

@@ -8,7 +8,7 @@ import { CODE } from './contract.ts';
 import { passedHeaders } from './incoming.ts';
 import { startJourney } from './journey.ts';
 import type { Journey, JourneyRooms } from './journey.ts';
-import { passRequest } from './passing.ts';
+import { PassedRequest } from './passing.ts';
 import type { Passing } from './passing.ts';
 import { NO_BACKEND, STOPPING, refuse } from './refusal.ts';
 import { ResponseSink } from './sink.ts';
@@ -60,7 +60,7 @@ export function createPassthrough(rooms: PassthroughRooms): Passthrough {
       if (coding !== undefined && coding.toLowerCase() !== 'chunked') return refuseCoding(response);
       prepare(request, target, rooms.trustProxy, coding === undefined ? {} : { 'transfer-encoding': 'chunked' });
       const journey = startJourney(rooms);
-      const passing = passRequest(request, response, journey, () => {
+      const passing: PassedRequest = new PassedRequest(request, response, journey, () => {
         const fail = (error?: unknown): void => passing.failed(asError(error));
         wayOf(journey)(request, response, fail).catch(fail);
       });

@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
 import { type TestProxy, startProxy } from '../house/flow.ts';
 import { refusing } from '../house/nasty.ts';
-import { dial, leaks, request, said } from '../house/raw.ts';
+import { assertTight, dial, request, said } from '../house/raw.ts';
 import { type Site, startSite } from '../house/site.ts';
 import { soon, until } from '../house/until.ts';
 
@@ -26,7 +26,7 @@ beforeEach(async () => {
 });
 afterEach(async () => {
   for (const one of undo) await soon('an end', one());
-  expect(leaks([new URL(a.origin).port])).toEqual([]);
+  assertTight([new URL(a.origin).port]);
 });
 
 /** An open WebSocket, and the fields that the backend got with it. */
@@ -86,14 +86,14 @@ describe('an open one', () => {
     const closed = once(socket, 'close');
     await a.close();
     undo.pop();
-    await soon('the close', closed);
+    expect(await soon('the close', closed)).toEqual([1006, expect.anything()]);
   });
 
   test('does not hold our end', async () => {
     const { socket } = await open('/echo');
     const closed = once(socket, 'close');
     await soon('the end', proxy.stop(), 5000);
-    await soon('the close', closed);
+    expect(await soon('the close', closed)).toEqual([1006, expect.anything()]);
     await until('the backend has noticed', () => a.talking() === 0);
   });
 
@@ -102,7 +102,7 @@ describe('an open one', () => {
     client.send(request('GET /echo', UPGRADE));
     await client.saw('101 Switching Protocols');
     client.pause();
-    await soon('the end', proxy.stop(), 5000);
+    expect(await soon('the end', proxy.stop(), 5000)).toBe(undefined);
     client.leave();
   });
 });

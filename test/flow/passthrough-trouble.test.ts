@@ -5,7 +5,7 @@ import { afterEach, describe, expect, test } from 'vitest';
 import type { RoutingEvent } from '../../proxy/contract.ts';
 import { type TestProxy, startProxy } from '../house/flow.ts';
 import { type Nasty, refusing, startNasty } from '../house/nasty.ts';
-import { type RawClient, dial, leaks, request, said } from '../house/raw.ts';
+import { type RawClient, assertTight, dial, request, said } from '../house/raw.ts';
 import { type Site, startSite } from '../house/site.ts';
 import { soon, until } from '../house/until.ts';
 
@@ -18,7 +18,7 @@ let secrets: string[] = [];
 afterEach(async () => {
   for (const one of undo.toReversed()) await one();
   undo = [];
-  expect(leaks(secrets)).toEqual([]);
+  assertTight(secrets);
   secrets = [];
 });
 
@@ -221,7 +221,7 @@ describe('our own end', () => {
     const proxy = await proxyOf([a.origin]);
     await ask(proxy, 'GET /json');
     await proxy.stop();
-    await until('it is closed', () => a.connections.open === 0);
+    expect(await until('it is closed', () => a.connections.open === 0)).toBe(true);
   });
 });
 

@@ -6,7 +6,7 @@ import { buffer, text } from 'node:stream/consumers';
 import { gunzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type TestProxy, startProxy } from '../house/flow.ts';
-import { dial, leaks, request, said } from '../house/raw.ts';
+import { assertTight, dial, request, said } from '../house/raw.ts';
 import { type Site, type Told, startSite } from '../house/site.ts';
 import { soon, until } from '../house/until.ts';
 
@@ -254,7 +254,7 @@ describe('the door is the same', () => {
     expect(said(await client.send(request('POST /json', lines)).answer())).toBe(expected);
     client.leave();
     expect(a.asked.length).toBe(before);
-    expect(leaks([new URL(a.origin).port])).toEqual([]);
+    assertTight([new URL(a.origin).port]);
   });
 
   test('what passes is counted', async () => {

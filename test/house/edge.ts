@@ -6,7 +6,7 @@ import type { RoutingEvent } from '../../proxy/events.ts';
 import { start } from '../../proxy/main.ts';
 import { createTelemetry } from '../../proxy/telemetry/telemetry.ts';
 import { type Nasty, type NastyRequest, startNasty } from './nasty.ts';
-import { type RawClient, dial, leaks, post } from './raw.ts';
+import { type RawClient, assertTight, dial, post } from './raw.ts';
 
 export type Edge = {
   readonly port: number;
@@ -58,8 +58,7 @@ export async function startEdge({ flags = [], deadlines = {}, others = [] }: Edg
       client.leave();
     },
     assertTight() {
-      const told = leaks(origins.map((origin) => new URL(origin).port));
-      if (told.length > 0) throw new Error(`An answer tells what is inside: ${told.join(', ')}`);
+      assertTight(origins.map((origin) => new URL(origin).port));
     },
     stop: () => running.stop(),
     async close() {

@@ -100,12 +100,18 @@ export function request(line: string, fields: readonly string[] = [], body?: unk
 export const post = (body: unknown, ...fields: string[]): string => request('POST /mcp', fields, body);
 
 /** What no client must ever be told, found in what all clients since the last look were told; empty when all is well. */
-export function leaks(secrets: readonly string[]): readonly string[] {
+function leaks(secrets: readonly string[]): readonly string[] {
   const text = heard
     .splice(0)
     .map((client) => client.text)
     .join('\n');
   return [...(SIGNS_OF_THE_INSIDE.exec(text) ?? []), ...secrets.filter((secret) => text.includes(secret))];
+}
+
+/** Throws when there are any. */
+export function assertTight(secrets: readonly string[]): void {
+  const told = leaks(secrets);
+  if (told.length > 0) throw new Error(`An answer tells what is inside: ${told.join(', ')}`);
 }
 
 function readAnswer(text: string): RawAnswer | undefined {
