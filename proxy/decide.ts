@@ -21,7 +21,7 @@ export const SESSION_NOT_FOUND: Refusal = {
   message: 'Session not found',
 };
 
-export const ALL_FULL: Refusal = {
+const ALL_FULL: Refusal = {
   kind: 'refuse',
   status: 503,
   code: CODE.server,

@@ -2,7 +2,7 @@
 
 import { Agent, get } from 'node:http';
 import { afterEach, describe, expect, test } from 'vitest';
-import type { RoutingEvent } from '../../proxy/contract.ts';
+import type { RoutingEvent } from '../../proxy/events.ts';
 import { type TestProxy, startProxy } from '../house/flow.ts';
 import { type Nasty, refusing, startNasty } from '../house/nasty.ts';
 import { type RawClient, assertTight, dial, request, said } from '../house/raw.ts';
