@@ -259,9 +259,20 @@ export const HEADER = {
   affinityPrevious: 'mcp-affinity-previous',
   /** From one task's middleware to another's: serve it yourself. */
   affinityHop: 'mcp-affinity-hop',
+  /** The backend's id as the proxy knows it, on every request: what tells a request of ours from any other. */
+  affinityBackend: 'mcp-affinity-backend',
+  /** There is no other backend: a draining home is asked to serve on. */
+  affinityStay: 'mcp-affinity-stay',
+  /** With a 421: why this backend does not serve it. No handler ran. */
+  affinityMark: 'mcp-affinity-mark',
   /** Every header with this prefix is ours: a client's own are dropped. */
   affinityPrefix: 'mcp-affinity-',
 } as const;
+
+/** The values of `Mcp-Affinity-Mark`: it is to stop, and others should take its sessions; it is not the task meant. */
+export type AffinityMark = 'draining' | 'misdirected';
+/** The last comment of a listening stream whose session is handed over (SSE comments are ignored by clients). */
+export const HAND_OVER = 'mcp-affinity hand-over';
 
 /** JSON-RPC error codes: the standard's, and those MCP servers use. */
 export const CODE = {
