@@ -1,8 +1,8 @@
 /** One backend's answer on its way to the sink: streams by whole events, everything else as one body where it fits. */
-import { CODE } from './contract.ts';
-import type { Attempt, Exchange, RawHeaders, Session, Sink } from './contract.ts';
+import { CODE, HEADER } from './contract.ts';
+import type { AffinityMark, Attempt, Exchange, JsonRpcId, RawHeaders, Session, Sink } from './contract.ts';
 import { headerValue, responseHeaders, withoutHeaders } from './headers.ts';
-import { idsOf, isResponse, parseMessages } from './jsonrpc.ts';
+import { idsOf, isRequest, isResponse, parseMessages } from './jsonrpc.ts';
 import { eventIdToClient, toClient } from './rewrite.ts';
 import { eventSplitter, formatEvent, readEvent, rewriteEvent } from './sse.ts';
 
@@ -27,6 +27,8 @@ type Reading = { readonly exchange: Exchange; readonly session: Session | undefi
 export function readAnswer(reading: Reading, status: number, raw: RawHeaders): Answer {
   const { exchange, session, sink } = reading;
   const headers = responseHeaders(raw, session?.id);
+  const mark = status === 421 ? headerValue(raw, HEADER.affinityMark) : undefined;
+  if (mark === 'draining' || mark === 'misdirected') return markedAnswer(mark);
   const encoding = headerValue(raw, 'content-encoding')?.toLowerCase() ?? 'identity';
   // We asked for none: what comes encoded all the same is relayed unread.
   if (encoding !== 'identity') return bodyAnswer(reading, status, headers, 'at once');
@@ -44,25 +46,33 @@ export function readAnswer(reading: Reading, status: number, raw: RawHeaders): A
   return streamAnswer(reading, status);
 }
 
+/** Nothing of it is for the client. */
+function markedAnswer(mark: AffinityMark): Answer {
+  const marked: Attempt = { kind: 'marked', mark };
+  return { data: () => true, end: () => marked, broken: () => marked };
+}
+
 function streamAnswer({ exchange, session, sink }: Reading, status: number): Answer {
   const epoch = session?.epoch ?? 0;
   const pending = new Set(idsOf(exchange));
   const listening = exchange.method === 'GET';
   const splitter = eventSplitter(EVENT_BYTES);
+  const questions: JsonRpcId[] = [];
   let resumable = false;
 
   function pass(raw: Buffer): boolean {
     const { id, data } = readEvent(raw);
     const cursor = id === undefined || id === '' ? {} : { id };
     if (cursor.id !== undefined) resumable = true;
-    if (listening && epoch === 0) return sink.event({ ...cursor, raw, messages: [] });
+    if (listening && epoch === 0 && !mayAsk(data)) return sink.event({ ...cursor, raw, messages: [] });
     const parsed = data === undefined || data === '' ? undefined : parseMessages(data);
     const messages = parsed?.kind === 'messages' ? parsed.messages : [];
     for (const message of messages) {
       if (isResponse(message) && message.id !== undefined && message.id !== null) pending.delete(message.id);
     }
+    const shown = epoch === 0 ? messages : messages.map((message) => toClient(message, epoch));
+    for (const message of shown) if (isRequest(message)) questions.push(message.id);
     if (epoch === 0) return sink.event({ ...cursor, raw, messages });
-    const shown = messages.map((message) => toClient(message, epoch));
     const renamed = shown.some((message, at) => message !== messages[at]);
     const fields = {
       ...(cursor.id !== undefined && { id: eventIdToClient(cursor.id, epoch) }),
@@ -76,6 +86,7 @@ function streamAnswer({ exchange, session, sink }: Reading, status: number): Ans
     sink.end();
     return { kind: 'answered', status };
   }
+  const lost = (cause: Error): Attempt => ({ kind: 'lost', cause, unanswered: [...pending], questions });
 
   /** Nothing can follow half an event. */
   function cut(cause: Error): Attempt {
@@ -97,14 +108,19 @@ function streamAnswer({ exchange, session, sink }: Reading, status: number): Ans
       if (splitter.torn()) return cut(new Error('the stream ended in the middle of an event'));
       // A stream that can be resumed may end before its answer (2025-11-25, "Sending Messages to the Server", polling).
       if (pending.size === 0 || resumable) return finished();
-      return { kind: 'lost', cause: new Error('the stream ended before its answer'), unanswered: [...pending] };
+      return lost(new Error('the stream ended before its answer'));
     },
     broken(cause) {
       if (splitter.torn()) return cut(cause);
       if (!listening && pending.size === 0) return finished();
-      return { kind: 'lost', cause, unanswered: [...pending] };
+      return lost(cause);
     },
   };
+}
+
+/** Whether an event of a listening stream may hold a request of the server: others there need not be read. */
+function mayAsk(data: string | undefined): boolean {
+  return data !== undefined && data.includes('"id"') && data.includes('"method"');
 }
 
 /** `whole`: shown when it is all there, if it fits, so that an answer cut in its middle can still be replaced. */

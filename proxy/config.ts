@@ -38,6 +38,8 @@ export type Config = {
   readonly maxSessions: number;
   /** The proxy's own, as discovery names zones; undefined prefers none. */
   readonly zone: string | undefined;
+  /** The drill: each session is migrated before every request of its client's, when it is quiet. */
+  readonly chaosMigrate: boolean;
   /** Host names without port, in lower case; undefined: loopback names on a loopback host, else any. */
   readonly allowedHosts: readonly string[] | undefined;
   /** Origins, in lower case; undefined: loopback origins on a loopback host, else one that equals the Host. */
@@ -165,6 +167,7 @@ const SCHEMA = z.object({
     .string('a name')
     .regex(/^[\w.:-]+$/, 'a name')
     .optional(),
+  chaosMigrate: choice('on', 'off').transform((word) => word === 'on'),
   allowedHosts: z.array(hostName).optional(),
   allowedOrigins: z.array(webOrigin).optional(),
   maxBody: whole(1, LARGEST_BODY, 'whole bytes'),

@@ -87,7 +87,7 @@ export type Intent =
     };
 
 /** How an earlier attempt of the same exchange ended at a backend. */
-export type Fate = 'unsent' | 'gone' | 'lost';
+export type Fate = 'unsent' | 'gone' | 'lost' | AffinityMark;
 
 /** An answer of our own. `message` is a fixed sentence: nothing inside leaks. */
 export type Refusal = {
@@ -102,8 +102,9 @@ export type Refusal = {
 };
 
 export type Decision =
-  | { readonly kind: 'forward'; readonly to: Backend }
-  | { readonly kind: 'migrate'; readonly session: Session; readonly to: Backend }
+  /** `stay`: it drains, and is asked to serve all the same, for there is no other. */
+  | { readonly kind: 'forward'; readonly to: Backend; readonly stay?: true }
+  | { readonly kind: 'migrate'; readonly session: Session; readonly to: Backend; readonly reason: MigrationReason }
   /** Nobody can take it yet: hold it. */
   | { readonly kind: 'wait' }
   /** A DELETE whose home cannot be asked: the session ends here. */
@@ -164,11 +165,15 @@ export type Attempt =
   | { readonly kind: 'unsent'; readonly cause: Error; readonly blame: 'backend' | 'ours' }
   /** The home does not know the session; nothing ran. */
   | { readonly kind: 'gone' }
+  /** The backend says so itself, by a 421 with our mark; nothing ran. */
+  | { readonly kind: 'marked'; readonly mark: AffinityMark }
   /** The backend may have acted. `forgotten`: it does not know the session any more. */
   | {
       readonly kind: 'lost';
       readonly cause: Error;
       readonly unanswered: readonly JsonRpcId[];
+      /** The server's own requests that came with the answer, by the ids that the client was shown. */
+      readonly questions?: readonly JsonRpcId[];
       readonly forgotten?: true;
     }
   /** It seems to say that it does not know the session, in words that may be about something else. Nothing was shown. */
@@ -212,9 +217,21 @@ export interface Backends {
   list(): readonly Backend[];
   /** An attempt there failed before a handler ran. */
   suspect(id: string, cause: Error): void;
+  /** It says itself that it drains, until it refuses or leaves. */
+  drains?(id: string): void;
   /** Calls `f` after the list has changed. Returns an idempotent undo. */
   onChange(f: () => void): () => void;
   close(): Promise<void>;
+}
+
+/** What goes on in the sessions whose migration is planned, at every proxy. Throws SessionsUnavailable. */
+export interface Activity {
+  /** Something runs in the session, until `leave`, or a minute after this proxy has died. `moving`: it may not begin now. */
+  enter(session: string, what: string): Promise<'entered' | 'moving'>;
+  leave(session: string, what: string): Promise<void>;
+  /** Nothing runs there, and nothing may begin until it is released, or for half a minute; undefined if something does. */
+  claim(session: string): Promise<(() => Promise<void>) | undefined>;
+  close(): void;
 }
 
 /** One attempt at one backend. Never throws, never retries. */
@@ -222,8 +239,13 @@ export interface Upstream {
   send(exchange: Exchange, session: Session | undefined, to: Backend, sink: Sink): Promise<Attempt>;
 }
 
-/** `crash`: the home cannot be reached. `lost`: it does not know the session any more. */
-export type MigrationReason = 'crash' | 'lost';
+/**
+ * - Unplanned: `crash`, the home cannot be reached; `lost`, it does not know the session any more; `identity`, another
+ *   task is at its address.
+ * - Planned, and only while nothing runs in the session: `drain`; `manual`, a person ordered it; `chaos`, the drill.
+ */
+export type MigrationReason = 'crash' | 'lost' | 'identity' | PlannedReason;
+export type PlannedReason = 'drain' | 'manual' | 'chaos';
 
 export type Migrated =
   /** The session has this home now: ours, or the winner's of a race. */
@@ -231,7 +253,7 @@ export type Migrated =
   /** The session was ended meanwhile. */
   | { readonly kind: 'ended' }
   /** That backend cannot take it: try another. */
-  | { readonly kind: 'failed'; readonly cause: Error }
+  | { readonly kind: 'failed'; readonly cause: Error; readonly mark?: AffinityMark }
   /** The new home wants other credentials: its answer goes to the client, the session stays as it is. */
   | { readonly kind: 'unauthorized'; readonly status: number; readonly headers: RawHeaders; readonly body: Buffer }
   /** The new home speaks another protocol version or lacks a capability. */
@@ -295,4 +317,10 @@ export const REDIS = {
   changes: 'mcp-affinity:changes',
   /** ZSET of backend ids that are ordered to drain, by the time the order ends. */
   drains: 'mcp-affinity:drains',
+  /** ZSET of hashes of sessions that are ordered to migrate, by the time the order ends. */
+  orders: 'mcp-affinity:orders',
+  /** ZSET of what runs in a session, by the time it counts as dead. One slot with `claim`, for one script uses both. */
+  busy: (hash: string) => `mcp-affinity:busy:{${hash}}`,
+  /** Held by the proxy that migrates the session. */
+  claim: (hash: string) => `mcp-affinity:claim:{${hash}}`,
 } as const;

@@ -2,7 +2,7 @@
 import { balance } from './balance.ts';
 import type { Load } from './balance.ts';
 import { CODE } from './contract.ts';
-import type { Backend, Decision, Fate, Intent, Refusal, Session } from './contract.ts';
+import type { Backend, Decision, Fate, Intent, MigrationReason, Refusal, Session } from './contract.ts';
 
 export type Circumstances = {
   readonly backends: readonly Backend[];
@@ -41,39 +41,81 @@ export function decide(
   given: Circumstances,
 ): Decision {
   if (intent.kind !== 'continue') {
-    const untried = given.backends.filter(({ id }) => !given.tried.has(id));
-    return intent.kind === 'open' ? decideOpen(untried, given) : forwardTo(pick(untried, runningOnly(given.load)));
+    const able = given.backends.filter(({ id }) => isOpen(given.tried.get(id)));
+    return intent.kind === 'open' ? decideOpen(able, given) : forwardTo(pick(able, runningOnly(given.load)));
   }
   if (session === undefined) return SESSION_NOT_FOUND;
   const home = given.backends.find(({ id }) => id === session.home.id);
   const fate = given.tried.get(session.home.id);
   if (home !== undefined && (fate === undefined || fate === 'lost')) return { kind: 'forward', to: home };
   if (intent.verb === 'end') return { kind: 'end' };
+  if (home !== undefined && fate === 'draining') {
+    const to = given.onSessionLost === 'migrate' ? newHome(session, given) : undefined;
+    return to === undefined ? { kind: 'forward', to: home, stay: true } : migrateTo(to, session, 'drain');
+  }
   if (given.onSessionLost === 'not-found') return withoutMigration(fate);
-  const reachable = given.backends.filter(({ id }) => given.tried.get(id) !== 'unsent');
-  const roomy = reachable.filter((one) => hasRoom(one, given));
-  // A session that is there already is better crowded than lost.
-  const to = pick(roomy.some(({ draining }) => !draining) ? roomy : reachable, given.load);
-  return to === undefined ? { kind: 'wait' } : { kind: 'migrate', session, to };
+  const to = roomiest(
+    given.backends.filter(({ id }) => isReachable(given.tried.get(id))),
+    given,
+  );
+  return to === undefined ? { kind: 'wait' } : migrateTo(to, session, reasonOf(fate));
 }
 
-function decideOpen(untried: readonly Backend[], given: Circumstances): Decision {
-  const staying = untried.filter(({ draining }) => !draining);
+/** Where a session may go that could stay: undefined where it is better off at home. */
+export function newHome(session: Session, given: Omit<Circumstances, 'onSessionLost'>): Backend | undefined {
+  const { backends, tried } = given;
+  const others = backends.filter(({ id, draining }) => id !== session.home.id && !draining && isOpen(tried.get(id)));
+  return roomiest(
+    others.filter(({ suspect }) => !suspect),
+    given,
+  );
+}
+
+function migrateTo(to: Backend, session: Session, reason: MigrationReason): Decision {
+  return { kind: 'migrate', session, to, reason };
+}
+
+function reasonOf(fate: Fate | undefined): MigrationReason {
+  if (fate === 'gone') return 'lost';
+  return fate === 'misdirected' ? 'identity' : 'crash';
+}
+
+/** It may get the exchange; one that drains only where no other is left, and is asked to serve on. */
+function isOpen(fate: Fate | undefined): boolean {
+  return fate === undefined || fate === 'draining';
+}
+
+function isReachable(fate: Fate | undefined): boolean {
+  return fate !== 'unsent' && fate !== 'misdirected';
+}
+
+/** A session that is there already is better crowded than lost. */
+function roomiest(
+  candidates: readonly Backend[],
+  given: Pick<Circumstances, 'load' | 'maxSessions'>,
+): Backend | undefined {
+  const roomy = candidates.filter((one) => hasRoom(one, given));
+  return pick(roomy.some(({ draining }) => !draining) ? roomy : candidates, given.load);
+}
+
+function decideOpen(able: readonly Backend[], given: Circumstances): Decision {
+  const staying = able.filter(({ draining }) => !draining);
   if (staying.length > 0 && !staying.some((one) => hasRoom(one, given))) return ALL_FULL;
   return forwardTo(
     pick(
-      untried.filter((one) => one.draining || hasRoom(one, given)),
+      able.filter((one) => one.draining || hasRoom(one, given)),
       given.load,
     ),
   );
 }
 
-function hasRoom({ id }: Backend, { load, maxSessions }: Circumstances): boolean {
+function hasRoom({ id }: Backend, { load, maxSessions }: Pick<Circumstances, 'load' | 'maxSessions'>): boolean {
   return (load.held.get(id) ?? 0) < maxSessions;
 }
 
 function forwardTo(to: Backend | undefined): Decision {
-  return to === undefined ? { kind: 'wait' } : { kind: 'forward', to };
+  if (to === undefined) return { kind: 'wait' };
+  return to.draining ? { kind: 'forward', to, stay: true } : { kind: 'forward', to };
 }
 
 /** What belongs to no session goes where the fewest exchanges run. */

@@ -11,6 +11,12 @@ export type GuardRules = {
 
 const LOOPBACK_NAME = /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/;
 
+/** Whether a host name or an address is one of this machine's own. */
+export function isLoopback(host: string | undefined): boolean {
+  const bare = (host ?? '').replace(/^::ffff:/i, '');
+  return LOOPBACK_NAME.test(bare) || bare === '::1';
+}
+
 /** Every request to the MCP port passes this one rule; a browser on another site's page does not. */
 export function mayEnter(
   request: { host: string | undefined; origin: string | undefined },
@@ -18,7 +24,7 @@ export function mayEnter(
 ): boolean {
   const host = hostOf(`http://${request.host ?? ''}`);
   if (host === undefined) return false;
-  const onLoopback = LOOPBACK_NAME.test(rules.host) || rules.host === '::1';
+  const onLoopback = isLoopback(rules.host);
   const named = rules.allowedHosts?.includes(host.hostname) ?? (!onLoopback || LOOPBACK_NAME.test(host.hostname));
   if (!named) return false;
   if (request.origin === undefined) return true;

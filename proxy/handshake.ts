@@ -1,6 +1,7 @@
 /** What the proxy itself says to a backend on a session's behalf: the handshake of a migration, and goodbye. */
 import { HEADER } from './contract.ts';
 import type {
+  AffinityMark,
   Attempt,
   Backend,
   Exchange,
@@ -27,7 +28,7 @@ export type Said = {
   readonly sessionId: string | undefined;
   readonly result: JsonObject | undefined;
 };
-type Unsaid = { readonly kind: 'failed'; readonly cause: Error };
+type Unsaid = { readonly kind: 'failed'; readonly cause: Error; readonly mark?: AffinityMark };
 
 export interface Handshake {
   /** The recorded `initialize`, with the version pinned to the negotiated one. */
@@ -69,7 +70,8 @@ export function createHandshake(upstream: Upstream): Handshake {
   async function say(exchange: Exchange, session: Session | undefined, to: Backend): Promise<Said | Unsaid> {
     const { sink, said } = listener();
     const attempt = await upstream.send(exchange, session, to, sink);
-    return attempt.kind === 'answered' ? said() : { kind: 'failed', cause: causeOf(attempt) };
+    if (attempt.kind === 'answered') return said();
+    return { kind: 'failed', cause: causeOf(attempt), ...(attempt.kind === 'marked' && { mark: attempt.mark }) };
   }
 
   return {
@@ -77,6 +79,8 @@ export function createHandshake(upstream: Upstream): Handshake {
       const params = { ...session.journal.initialize, protocolVersion: session.protocolVersion };
       const initialize: JsonRpcRequest = { jsonrpc: '2.0', id: nextId(), method: 'initialize', params };
       const headers = [HEADER.affinitySession, session.id, HEADER.affinityPrevious, session.backendSessionId];
+      // It was chosen because no other is left.
+      if (to.draining) headers.push(HEADER.affinityStay, '1');
       return say(post(exchange, { kind: 'open', initialize }, initialize, headers), undefined, to);
     },
 
@@ -98,7 +102,7 @@ export function createHandshake(upstream: Upstream): Handshake {
       const intent: Exchange['intent'] = { kind: 'continue', id: session.id, verb: 'post', messages: [ping] };
       const { sink } = listener();
       const attempt = await upstream.send(post(exchange, intent, ping, versionOf(session)), session, home, sink);
-      return attempt.kind !== 'gone' && attempt.kind !== 'doubtful';
+      return attempt.kind !== 'gone' && attempt.kind !== 'doubtful' && attempt.kind !== 'marked';
     },
 
     discard(housed, to, exchange) {
@@ -151,6 +155,8 @@ function causeOf(attempt: Exclude<Attempt, { kind: 'answered' }>): Error {
     case 'gone':
     case 'doubtful':
       return new Error('the new home has forgotten the session');
+    case 'marked':
+      return new Error(attempt.mark === 'draining' ? 'the new home drains itself' : 'another task is at its address');
     case 'abandoned':
       return new Error(`no answer within ${ANSWER_MS / 1000} s`);
   }

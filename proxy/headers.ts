@@ -70,6 +70,8 @@ const NEEDED = ['host', 'content-type', 'content-length', ...FORWARDING];
 export type RequestNames = {
   readonly backendSessionId: string | undefined;
   readonly clientSessionId: string | undefined;
+  /** The backend's id. */
+  readonly backend: string;
 };
 
 /** A client must not speak in our name: every exchange's fields pass through here first. */
@@ -98,6 +100,7 @@ export function requestHeaders(headers: RawHeaders, names: RequestNames): string
   result.push('accept-encoding', 'identity');
   if (names.backendSessionId !== undefined) result.push(HEADER.session, names.backendSessionId);
   if (names.clientSessionId !== undefined) result.push(HEADER.affinitySession, names.clientSessionId);
+  result.push(HEADER.affinityBackend, names.backend);
   return result;
 }
 

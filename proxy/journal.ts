@@ -87,6 +87,17 @@ function missingCapability(had: JsonObject, has: JsonObject): string | undefined
   return undefined;
 }
 
+/** `list_changed` notifications that are due when a session has got a home that is not the same server. */
+export function listsThatMayDiffer(before: Session, now: Session): readonly string[] {
+  if (JSON.stringify(before.serverInfo) === JSON.stringify(now.serverInfo)) return [];
+  return ['tools', 'prompts', 'resources']
+    .filter((kind) => {
+      const declared = now.capabilities[kind];
+      return isObject(declared) && declared['listChanged'] === true;
+    })
+    .map((kind) => `notifications/${kind}/list_changed`);
+}
+
 /** The session after `message` was answered, or (a notification) taken; the same object where nothing changes. */
 export function fold(
   session: Session,

@@ -6,6 +6,7 @@ import { DEADLINES, createDoorServer } from './app.ts';
 import type { Deadlines } from './app.ts';
 import type { Config } from './config.ts';
 import { createDoor } from './door.ts';
+import { createOrders } from './orders.ts';
 import { createOps } from './ops.ts';
 import { buildHouse } from './rooms.ts';
 import type { Given } from './rooms.ts';
@@ -65,6 +66,7 @@ export async function start(
       metrics: () => telemetry.metrics(),
       contentType: telemetry.contentType,
       ready: () => ready && house.backends.list().length > 0,
+      orders: createOrders(house),
     }),
   );
 

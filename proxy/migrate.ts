@@ -2,6 +2,7 @@
 import { SessionsUnavailable } from './contract.ts';
 import type {
   Backend,
+  Backends,
   Exchange,
   Journal,
   Migrated,
@@ -18,6 +19,7 @@ import { agreed, incompatibility, replay } from './journal.ts';
 
 export type MigratorRooms = {
   readonly sessions: Sessions;
+  readonly backends: Backends;
   readonly upstream: Upstream;
   readonly telemetry: Telemetry;
   /** Random, never the same twice. */
@@ -84,7 +86,21 @@ async function fly(
     seconds: (means.now() - start) / 1000,
     ...('cause' in migrated && { cause: migrated.cause.message }),
   });
+  if (migrated.kind === 'migrated') leave(means, session, exchange, reason);
   return migrated;
+}
+
+/** Milliseconds. What still runs for a session that fled is over by then, or nobody waits for it. */
+const LAST_CALL_MS = 60_000;
+
+/** The old home may forget the session: at once where it was quiet, later where something may still run. */
+function leave({ backends, handshake }: Means, session: Session, exchange: Exchange, reason: MigrationReason): void {
+  const goodbye = (): void => {
+    const home = backends.list().find(({ id }) => id === session.home.id);
+    if (home !== undefined) handshake.discard(session, home, exchange);
+  };
+  if (reason === 'crash') setTimeout(goodbye, LAST_CALL_MS).unref();
+  else if (reason !== 'lost' && reason !== 'identity') goodbye();
 }
 
 async function settle(means: Means, session: Session, to: Backend, exchange: Exchange): Promise<Migrated> {

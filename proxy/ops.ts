@@ -1,6 +1,6 @@
 /** The second port: metrics, liveness and readiness, for operators and orchestrators only. */
 
-import express, { type Express } from 'express';
+import express, { type Express, type Router } from 'express';
 
 /**
  * An Express app with `GET /metrics` (the text of `metrics()`), `/healthz` (200 while the process serves) and `/readyz`
@@ -11,6 +11,8 @@ export function createOps(options: {
   contentType: string;
   /** Asked on each request: whether new exchanges should come here. */
   ready: () => boolean;
+  /** What a person may order. */
+  orders: Router;
 }): Express {
   const app = express();
   app.disable('x-powered-by').disable('etag');
@@ -36,6 +38,7 @@ export function createOps(options: {
     if (options.ready()) response.json({ status: 'ready' });
     else response.status(503).json({ status: 'unavailable', reason: 'new exchanges are not taken now' });
   });
+  app.use(options.orders);
   app.use((_request, response) => {
     response.status(404).json({ error: 'not found' });
   });

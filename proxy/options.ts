@@ -136,6 +136,13 @@ export const OPTIONS = {
     unset: 'none',
     meaning: "the proxy's own zone: backends known to be in it are preferred",
   },
+  chaosMigrate: {
+    flag: 'chaos-migrate',
+    env: 'CHAOS_MIGRATE',
+    value: 'WHEN',
+    fallback: 'off',
+    meaning: 'on: a drill that migrates each quiet session before every request',
+  },
   allowedHosts: {
     flag: 'allowed-host',
     env: 'ALLOWED_HOSTS',

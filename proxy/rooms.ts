@@ -1,25 +1,20 @@
-/** Constructs the adapters and puts the rooms together: the same house for the CLI, createProxy and the middleware. */
+/** Puts the rooms together: the same house for the CLI, createProxy and the middleware. */
 import { randomUUID } from 'node:crypto';
-import { setTimeout as delay } from 'node:timers/promises';
-import { dnsBackends } from './backends/dns.ts';
-import { drainableBackends, memoryMarks } from './backends/drains.ts';
-import type { DrainableBackends } from './backends/drains.ts';
-import { checkedBackends } from './backends/health.ts';
-import { redisMarks } from './backends/shared-drains.ts';
-import { staticBackends } from './backends/static.ts';
+import { discover, openRegistry } from './adapters.ts';
+import { drainableBackends } from './backends/drains.ts';
+import type { DrainableBackends, Marks } from './backends/drains.ts';
 import type { Config } from './config.ts';
 import type { Backends, RawHeaders, Sessions } from './contract.ts';
 import type { Telemetry } from './events.ts';
 import { createMigrator } from './migrate.ts';
 import { createPassthrough } from './passthrough.ts';
 import type { Passthrough } from './passthrough.ts';
-import { connectRedis } from './redis/connection.ts';
-import type { RedisConnection } from './redis/connection.ts';
+import { migrateListening } from './planned.ts';
+import { createPlans } from './plans.ts';
+import { createQuiet } from './quiet.ts';
 import { createRouter } from './router.ts';
 import type { Router } from './router.ts';
-import { cachedSessions } from './sessions/cached.ts';
-import { memorySessions } from './sessions/memory.ts';
-import { redisSessions } from './sessions/redis.ts';
+import type { Rooms } from './story.ts';
 import { createStreams } from './streams.ts';
 import { createUpstream } from './upstream.ts';
 
@@ -36,6 +31,8 @@ export interface House {
   /** Takes what is not the MCP endpoint's, where that is wanted. */
   readonly elsewhere: Passthrough | undefined;
   readonly backends: DrainableBackends;
+  /** Hashes of the sessions that are to migrate at their next exchange. */
+  readonly orders: Marks;
   /** Resolves when discovery has found somebody, or should not be waited for any longer. */
   readonly found: Promise<void>;
   close(): Promise<void>;
@@ -43,54 +40,35 @@ export interface House {
 
 export function buildHouse(config: Config, telemetry: Telemetry, given: Given = {}): House {
   const record: Telemetry['record'] = (event) => telemetry.record(event);
-  const redis = config.redis === undefined ? undefined : connectRedis({ url: config.redis, record });
-  const sessions = given.sessions ?? openSessions(config, redis);
+  const registry = openRegistry(config, record, given.sessions);
   const upstream = createUpstream({ answerSeconds: config.answerSeconds, mark: given.mark ?? [] });
   const discovery =
     given.backends === undefined
       ? discover(config, record, (origin) => upstream.sever(origin))
       : { backends: given.backends, found: Promise.resolve() };
-  const backends = drainableBackends(discovery.backends, redis === undefined ? memoryMarks() : redisMarks(redis));
+  const backends = drainableBackends(discovery.backends, registry.drains);
+  const { sessions, orders, activity, settleMs } = registry;
   const shared = { sessions, backends, upstream, telemetry, now: Date.now, draw: Math.random, token: randomUUID };
+  const plans = createPlans({ ...shared, orders, settleMs, chaos: config.chaosMigrate });
+  const quiet = createQuiet(activity, (session) => plans.watches(session), randomUUID);
+  plans.onChange(() => quiet.watchedMore());
   const streams = createStreams(sessions);
   const migrator = createMigrator(shared);
-  const running = new Map<string, number>();
-  const router = createRouter({ ...config, ...shared, streams, migrator, running });
-  const elsewhere = config.passthrough ? createPassthrough({ ...config, ...shared, running }) : undefined;
+  const rooms: Rooms = { ...config, ...shared, streams, migrator, plans, quiet, running: new Map() };
+  const stopMigrating = migrateListening(rooms);
   return {
-    router,
-    elsewhere,
+    router: createRouter(rooms),
+    elsewhere: config.passthrough ? createPassthrough({ ...config, ...rooms }) : undefined,
     backends,
+    orders,
     found: discovery.found,
     async close() {
+      stopMigrating();
+      plans.close();
       streams.close();
-      if (given.sessions === undefined) await sessions.close();
-      if (given.backends === undefined) await discovery.backends.close();
       await Promise.all([upstream.close(), backends.close()]);
-      redis?.close();
+      if (given.backends === undefined) await discovery.backends.close();
+      await registry.close();
     },
   };
-}
-
-/** A start does not wait longer for discovery: exchanges are held until somebody is found. Milliseconds. */
-const FIRST_ANSWER_MS = 2000;
-
-function discover(
-  { dns, backends: origins, refreshSeconds, healthPath: path }: Config,
-  record: Telemetry['record'],
-  onHung: (origin: string) => void,
-): { readonly backends: Backends; readonly found: Promise<void> } {
-  if (dns === undefined) {
-    return { backends: checkedBackends(staticBackends(origins), { path, record, onHung }), found: Promise.resolve() };
-  }
-  const inner = dnsBackends({ ...dns, refreshMs: refreshSeconds * 1000, record });
-  const late = new AbortController();
-  const tooLate = delay(FIRST_ANSWER_MS, undefined, { signal: late.signal }).catch(() => {});
-  const found = Promise.race([inner.ready, tooLate]).then(() => late.abort());
-  return { backends: checkedBackends(inner, { path, record, onHung }), found };
-}
-
-function openSessions({ sessionTtl: ttlSeconds }: Config, redis: RedisConnection | undefined): Sessions {
-  if (redis === undefined) return memorySessions({ ttlSeconds });
-  return cachedSessions(redisSessions({ redis, ttlSeconds }), { ttlSeconds });
 }

@@ -1,10 +1,11 @@
 /** The corridor: one exchange from its head to its last byte; the only retry loop in the program. */
 import { address } from './address.ts';
 import { forward } from './forward.ts';
-import { SessionsUnavailable } from './contract.ts';
+import { HEADER, SessionsUnavailable } from './contract.ts';
 import type { Decision, Exchange, Migrated, Refusal, Session, Sink } from './contract.ts';
 import { SESSION_NOT_FOUND, decide } from './decide.ts';
 import { responseHeaders } from './headers.ts';
+import { migratePlanned } from './planned.ts';
 import { INTERNAL, NO_BACKEND, REGISTRY_DOWN } from './refusal.ts';
 import { beginStory, pause, refused } from './story.ts';
 import type { Ending, Rooms, Story, Turn } from './story.ts';
@@ -33,7 +34,7 @@ async function handle(rooms: Rooms, exchange: Exchange, sink: Sink): Promise<voi
     const outcome = ending.outcome === 'answered' || ending.outcome === 'lost' ? 'served' : ending.outcome;
     rooms.telemetry.record({ type: 'held', seconds: (rooms.now() - story.heldSince) / 1000, outcome });
   }
-  if (story.listening) rooms.telemetry.record({ type: 'stream', change: 'closed' });
+  if (story.listening !== undefined) rooms.telemetry.record({ type: 'stream', change: 'closed' });
   const { intent } = exchange;
   rooms.telemetry.record({
     type: 'exchange',
@@ -72,7 +73,24 @@ async function turn(rooms: Rooms, story: Story): Promise<Turn> {
   }
   if (addressed.kind === 'nothing') return accepted(story);
   const exchange = addressed.kind === 'exchange' ? addressed.exchange : story.exchange;
-  return carryOut(rooms, await decideNow(rooms, story, found), story, exchange, found);
+  const decision = await decideNow(rooms, story, found);
+  if (decision.kind === 'forward' && found !== undefined && (await plannedNow(rooms, story, found))) {
+    story.fresh = true;
+    return 'again';
+  }
+  return carryOut(rooms, decision, story, exchange, found);
+}
+
+/** Whether the session has migrated, by plan, before its exchange begins. */
+async function plannedNow(rooms: Rooms, story: Story, session: Session): Promise<boolean> {
+  const { exchange } = story;
+  if (story.planned || story.tried.size > 0 || exchange.intent.kind !== 'continue' || exchange.intent.verb === 'end') {
+    return false;
+  }
+  const reason = rooms.plans.due(session, exchange.intent.messages);
+  if (reason === undefined) return false;
+  story.planned = true;
+  return (await migratePlanned(rooms, session, exchange, reason)) === 'changed';
 }
 
 /** The registry's word, and only where the exchange names a session. */
@@ -117,19 +135,23 @@ async function carryOut(
   switch (decision.kind) {
     case 'forward':
       if (story.verdict !== undefined) return told(story, story.verdict);
-      return forward(rooms, story, exchange, session, decision.to);
+      return forward(rooms, story, decision.stay ? askedToStay(exchange) : exchange, session, decision.to);
     case 'wait':
       return hold(rooms, story);
     case 'end':
       return ended(rooms, story);
     case 'migrate': {
-      const reason = story.tried.get(decision.session.home.id) === 'gone' ? 'lost' : 'crash';
-      const migrated = await rooms.migrator.migrate(decision.session, decision.to, story.exchange, reason);
-      return afterMigration(rooms, story, decision.to.id, migrated);
+      const { session: moving, to, reason } = decision;
+      const migrated = await rooms.migrator.migrate(moving, to, story.exchange, reason);
+      return afterMigration(rooms, story, to.id, migrated);
     }
     case 'refuse':
       return decision.ends === true ? lost(rooms, story, decision, 'policy') : refused(story, decision);
   }
+}
+
+function askedToStay(exchange: Exchange): Exchange {
+  return { ...exchange, headers: [...exchange.headers, HEADER.affinityStay, '1'] };
 }
 
 async function afterMigration(rooms: Rooms, story: Story, to: string, migrated: Migrated): Promise<Turn> {
@@ -142,8 +164,9 @@ async function afterMigration(rooms: Rooms, story: Story, to: string, migrated: 
     case 'ended':
       return 'again';
     case 'failed':
-      story.tried.set(to, 'unsent');
-      rooms.backends.suspect(to, migrated.cause);
+      story.tried.set(to, migrated.mark ?? 'unsent');
+      if (migrated.mark === 'draining') rooms.backends.drains?.(to);
+      else rooms.backends.suspect(to, migrated.cause);
       return 'again';
     case 'unauthorized':
       if (story.sink.shown === 'nothing') {

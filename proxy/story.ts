@@ -1,9 +1,11 @@
 /** What the corridor knows of one exchange between its turns. */
-import type { Backends, Exchange, Fate, JsonRpcId, Migrator, Refusal, Sessions, Sink, Upstream } from './contract.ts';
+import type { Backends, Exchange, Fate, JsonRpcId, Migrator, Refusal, Session, Sessions, Sink, Upstream } from './contract.ts';
 import type { Telemetry } from './events.ts';
 import { idsOf } from './jsonrpc.ts';
 import { refuse } from './refusal.ts';
 import type { ReplayPolicy } from './replay-safety.ts';
+import type { Plans } from './plans.ts';
+import type { Quiet } from './quiet.ts';
 import type { Cursor, Streams } from './streams.ts';
 
 export type Rooms = {
@@ -13,6 +15,8 @@ export type Rooms = {
   readonly migrator: Migrator;
   readonly streams: Streams;
   readonly telemetry: Telemetry;
+  readonly quiet: Quiet;
+  readonly plans: Plans;
   /** How long an exchange waits for a home before it is refused. */
   readonly holdSeconds: number;
   /** Sessions that a backend may hold before it gets no new ones. */
@@ -48,8 +52,10 @@ export type Story = {
   reread: boolean;
   /** Where the client's listening stream has got to. */
   cursor: Cursor | undefined;
-  /** The client has an open listening stream. */
-  listening: boolean;
+  /** The session as it was when the client's listening stream was attached last. */
+  listening: Session | undefined;
+  /** A planned migration was tried for this exchange: it is not held up again. */
+  planned: boolean;
   /** What the client is told once the session has a home again: its request must not go to it. */
   verdict: { readonly refusal: Refusal; readonly ids: readonly JsonRpcId[] } | undefined;
   /** The last backend that was tried. */
@@ -74,7 +80,8 @@ export function beginStory(exchange: Exchange, sink: Sink): Story {
     fresh: false,
     reread: false,
     cursor: undefined,
-    listening: false,
+    listening: undefined,
+    planned: false,
     verdict: undefined,
     backend: undefined,
   };

@@ -147,12 +147,14 @@ function dispatchOptions({ exchange, session, mark }: Sending, to: Backend): Dis
   const headers = requestHeaders(exchange.headers, {
     backendSessionId: session?.backendSessionId,
     clientSessionId: session?.id,
+    backend: to.id,
   });
+  headers.push(...mark);
   return {
     origin: to.origin,
     path: exchange.target,
     method: exchange.method,
-    headers: [...headers, ...mark],
+    headers,
     body: exchange.body ?? null,
   };
 }

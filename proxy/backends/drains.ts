@@ -4,7 +4,7 @@ import type { Backend, Backends } from '../contract.ts';
 import { newListeners } from '../listeners.ts';
 
 /** The ids of the backends that are ordered to drain, whoever ordered it. */
-export interface DrainMarks {
+export interface Marks {
   /** As known now. */
   list(): ReadonlySet<string>;
   /** Idempotent. Throws SessionsUnavailable. */
@@ -17,22 +17,28 @@ export interface DrainMarks {
 }
 
 export interface DrainableBackends extends Backends {
+  drains(id: string): void;
   /** Every proxy treats it as draining until it is undone, or it has left. Throws SessionsUnavailable. */
   drain(id: string): Promise<'marked' | 'unknown'>;
   /** Undoes `drain`, not what discovery says. Throws SessionsUnavailable. */
   undrain(id: string): Promise<'unmarked' | 'unknown'>;
 }
 
+/** Milliseconds: the longest `stopTimeout` of ECS. Whoever says that he drains is gone by then. */
+const LAST_WORDS = 120_000;
+
 /** `close` closes the marks, not `inner`. */
-export function drainableBackends(inner: Backends, marks: DrainMarks): DrainableBackends {
+export function drainableBackends(inner: Backends, marks: Marks): DrainableBackends {
   const listeners = newListeners<void>();
   /** A mark goes with its backend: the next one at that address is another. */
   const seen = new Set<string>();
+  const said = newSayings(() => changed());
   let current = look();
 
   function look(): readonly Backend[] {
     const marked = marks.list();
-    return inner.list().map((one) => (marked.has(one.id) && !one.draining ? toDrain(one) : one));
+    const drains = ({ id, draining }: Backend): boolean => !draining && (marked.has(id) || said.has(id));
+    return inner.list().map((one) => (drains(one) ? toDrain(one) : one));
   }
   function forgetLeft(): void {
     const listed = new Set(inner.list().map(({ id }) => id));
@@ -49,19 +55,21 @@ export function drainableBackends(inner: Backends, marks: DrainMarks): Drainable
     current = look();
     if (!same(before, current)) listeners.tell();
   }
-  const undo = [
-    inner.onChange(() => {
-      forgetLeft();
-      changed();
-    }),
-    marks.onChange(changed),
-  ];
+  const refound = (): void => (forgetLeft(), changed());
+  const undo = [inner.onChange(refound), marks.onChange(changed)];
   forgetLeft();
 
   const known = (id: string): boolean => inner.list().some((one) => one.id === id);
   return {
     list: () => current,
-    suspect: (id, cause) => inner.suspect(id, cause),
+    suspect(id, cause) {
+      // It has stopped; what comes back at its address does not drain.
+      said.delete(id);
+      inner.suspect(id, cause);
+    },
+    drains(id) {
+      if (known(id)) said.add(id);
+    },
     onChange: listeners.add,
     async drain(id) {
       if (!known(id)) return 'unknown';
@@ -75,6 +83,7 @@ export function drainableBackends(inner: Backends, marks: DrainMarks): Drainable
     },
     async close() {
       for (const one of undo) one();
+      said.clear();
       listeners.clear();
       marks.close();
     },
@@ -85,12 +94,33 @@ function toDrain(backend: Backend): Backend {
   return { ...backend, draining: true };
 }
 
+/** Those that say themselves that they drain, for as long as that can be true. */
+function newSayings(changed: () => void) {
+  const timers = new Map<string, NodeJS.Timeout>();
+  function forget(id: string): void {
+    clearTimeout(timers.get(id));
+    if (timers.delete(id)) changed();
+  }
+  return {
+    has: (id: string) => timers.has(id),
+    add(id: string): void {
+      if (timers.has(id)) return;
+      timers.set(id, setTimeout(forget, LAST_WORDS, id).unref());
+      changed();
+    },
+    delete: forget,
+    clear(): void {
+      for (const timer of timers.values()) clearTimeout(timer);
+    },
+  };
+}
+
 function same(one: readonly Backend[], other: readonly Backend[]): boolean {
   return one.length === other.length && one.every((backend, at) => backend === other[at]);
 }
 
 /** For a proxy that is alone. */
-export function memoryMarks(): DrainMarks {
+export function memoryMarks(): Marks {
   const marked = new Set<string>();
   const listeners = newListeners<void>();
   return {

@@ -1,10 +1,10 @@
 /** Drain marks: what both stores promise, how they lie over a discovery, and that they reach every proxy. */
 
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
-import { type DrainMarks, drainableBackends, memoryMarks } from '../../proxy/backends/drains.ts';
-import { redisMarks } from '../../proxy/backends/shared-drains.ts';
+import { type Marks, drainableBackends, memoryMarks } from '../../proxy/backends/drains.ts';
+import { redisMarks } from '../../proxy/backends/shared-marks.ts';
 import { staticBackends } from '../../proxy/backends/static.ts';
-import type { Backend, Backends } from '../../proxy/contract.ts';
+import { type Backend, type Backends, REDIS } from '../../proxy/contract.ts';
 import { newListeners } from '../../proxy/listeners.ts';
 import { connectRedis } from '../../proxy/redis/connection.ts';
 import { type TestRedis, startRedis } from '../house/redis.ts';
@@ -16,9 +16,9 @@ beforeAll(async () => {
 });
 afterAll(() => server.close());
 
-function overRedis(now?: () => number): DrainMarks {
+function overRedis(now?: () => number): Marks {
   const redis = connectRedis({ url: server.url, record: () => {} });
-  const marks = redisMarks(redis, now);
+  const marks = redisMarks(redis, REDIS.drains, now);
   onTestFinished(() => {
     marks.close();
     redis.close();
@@ -71,7 +71,7 @@ test('while Redis cannot be reached, what was known holds, and setting says so',
   const redis = await startRedis();
   onTestFinished(() => redis.close());
   const connection = connectRedis({ url: redis.url, record: () => {} });
-  const marks = redisMarks(connection);
+  const marks = redisMarks(connection, REDIS.drains);
   onTestFinished(() => {
     marks.close();
     connection.close();

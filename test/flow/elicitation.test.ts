@@ -2,6 +2,7 @@
 
 import type { ElicitResult } from '@modelcontextprotocol/sdk/types.js';
 import { afterEach, expect, test } from 'vitest';
+import { rawPost } from '../house/by-hand.ts';
 import { type Flow, startFlow } from '../house/flow.ts';
 import { type Talk, UNKNOWN } from '../house/talk.ts';
 import { until } from '../house/until.ts';
@@ -9,7 +10,11 @@ import { until } from '../house/until.ts';
 let flow: Flow | undefined;
 afterEach(() => flow?.close());
 
-type Asked = { readonly question: string; readonly say: (yes: boolean) => void };
+type Asked = {
+  readonly question: string;
+  readonly say: (yes: boolean) => void;
+  readonly cancelled: () => boolean;
+};
 type Person = {
   readonly client: Talk;
   /** What it was asked, in order: to be answered when the test says so. */
@@ -22,9 +27,13 @@ async function meet({ talk }: Flow): Promise<Person> {
   const asked: Asked[] = [];
   const sent: (readonly [unknown, number])[] = [];
   const client = await talk({
-    onQuestion: ({ message }) =>
+    onQuestion: ({ message }, signal) =>
       new Promise<ElicitResult>((resolve) => {
-        asked.push({ question: message, say: (yes) => resolve({ action: 'accept', content: { yes } }) });
+        asked.push({
+          question: message,
+          cancelled: () => signal.aborted,
+          say: (yes) => resolve({ action: 'accept', content: { yes } }),
+        });
       }),
     async fetch(url, init) {
       const answer = await fetch(url, init);
@@ -47,7 +56,7 @@ test('a question is asked and answered', async () => {
   expect(sent).toEqual([[0, 202]]);
 });
 
-test('the late answers to dead homes never reach the new one, whose own question is answered', async () => {
+test('questions of dead homes are cancelled, and late answers to them never reach the new one, which has its own', async () => {
   const begun = await begin();
   const { client, asked, sent } = await meet(begun);
   const { sessionId } = client;
@@ -63,16 +72,18 @@ test('the late answers to dead homes never reach the new one, whose own question
   const call = client.call('confirm', { question: 'third?' });
   await until('it is asked', () => asked.length === 3);
 
+  // The client of SDK v1 overlooks that a request with id 0 is cancelled, and answers it.
+  await until('the second question is cancelled', () => asked[1]?.cancelled() === true);
   asked[0]?.say(true);
-  asked[1]?.say(true);
-  await until('both late answers are sent', () => sent.length === 2);
+  await until('the late answer is sent', () => sent.length === 1);
+  const result = { action: 'accept', content: { yes: true } };
+  expect((await rawPost(begun.url, { id: 'e1|n|0', result }, { 'mcp-session-id': sessionId })).status).toBe(202);
   asked[2]?.say(false);
   const last = ['a', 'b', 'c'].find((name) => !dead.includes(name));
   expect(await call).toBe(`said=no taskId=${last}`);
   // Each home numbers its questions from 0.
-  expect(sent.toSorted(([one], [other]) => String(one).localeCompare(String(other)))).toEqual([
+  expect(sent).toEqual([
     [0, 202],
-    ['e1|n|0', 202],
     ['e2|n|0', 202],
   ]);
   expect(client.sessionId).toBe(sessionId);

@@ -90,7 +90,16 @@ describe('to the backend', () => {
       ['X-Stays', '3'],
     ].flat();
     const { it } = await through(posting(call(1), { headers }), undefined, answers);
-    const known = ['host', 'content-type', 'accept', 'x-stays', 'accept-encoding', 'connection', 'content-length'];
+    const known = [
+      'mcp-affinity-backend',
+      'host',
+      'content-type',
+      'accept',
+      'x-stays',
+      'accept-encoding',
+      'connection',
+      'content-length',
+    ];
     expect(it.fields.map(([name]) => name.toLowerCase()).toSorted()).toEqual(known.toSorted());
     expect(it.all('connection')).toEqual(['keep-alive']);
   });
@@ -102,6 +111,7 @@ describe('to the backend', () => {
     for (const { it } of [posted, listened]) {
       expect(it.all('mcp-session-id')).toEqual(['backend-id']);
       expect(it.all('mcp-affinity-session')).toEqual(['client-id']);
+      expect(it.all('mcp-affinity-backend')).toEqual(['a']);
       expect(it.all('last-event-id')).toEqual(['e1|9']);
     }
     expect(listened.it.line).toBe('GET /mcp HTTP/1.1');
@@ -110,7 +120,7 @@ describe('to the backend', () => {
 
   test('where there is no session there is no such field', async () => {
     const { it } = await through(posting(call(1)), undefined, answers);
-    expect(it.fields.filter(([name]) => /^mcp-/i.test(name))).toEqual([]);
+    expect(it.fields.filter(([name]) => /^mcp-/i.test(name))).toEqual([['mcp-affinity-backend', 'a']]);
   });
 });
 

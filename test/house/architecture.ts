@@ -7,7 +7,7 @@ export type Import = { readonly of: string; readonly typesOnly: boolean };
 
 const MOST_LINES = 250;
 /** The nouns are one page on purpose: types and what they promise, nothing that runs. */
-const LONGER: ReadonlyMap<string, number> = new Map([['proxy/contract.ts', 330]]);
+const LONGER: ReadonlyMap<string, number> = new Map([['proxy/contract.ts', 360]]);
 
 /** A file, or with a slash at its end a directory, of proxy/ by its level. */
 const LEVELS: readonly (readonly string[])[] = [
@@ -34,11 +34,11 @@ const LEVELS: readonly (readonly string[])[] = [
     'options',
     'refusal',
   ],
-  ['redis/', 'sessions/', 'backends/', 'telemetry/', 'upstream', 'config'],
+  ['redis/', 'activity/', 'sessions/', 'backends/', 'telemetry/', 'upstream', 'config'],
   ['migrate', 'handshake'],
-  ['router', 'forward', 'story', 'remember', 'keeper', 'streams'],
-  ['app', 'door', 'body', 'sink', 'incoming', 'passthrough', 'agents', 'journey', 'passing', 'upgrades', 'ops'],
-  ['main', 'rooms', 'index', 'cli'],
+  ['router', 'forward', 'listen', 'aftermath', 'plans', 'planned', 'quiet', 'story', 'remember', 'keeper', 'streams'],
+  ['app', 'door', 'body', 'sink', 'incoming', 'passthrough', 'agents', 'journey', 'passing', 'upgrades', 'ops', 'orders'],
+  ['main', 'rooms', 'adapters', 'index', 'cli'],
 ];
 /** The levels that each level may use, and those of which it may know the types only. */
 const USES: readonly { readonly whole: readonly number[]; readonly types: readonly number[] }[] = [

@@ -11,6 +11,7 @@ import { until } from './until.ts';
 
 export type TestProxy = {
   readonly url: string;
+  readonly opsUrl: string;
   /** What it recorded, in order. */
   readonly events: readonly RoutingEvent[];
   readonly stop: () => Promise<void>;
@@ -45,6 +46,14 @@ export type Flow = {
   readonly revive: () => Promise<void>;
   /** A client at the first proxy, or at another. */
   readonly talk: (options?: TalkOptions, proxy?: number) => Promise<Talk>;
+  /** The same client, through another connection. */
+  readonly join: (talk: Talk, proxy: number) => Promise<Talk>;
+  /** Orders a backend to drain. */
+  readonly drain: (id: string) => Promise<void>;
+  /** What all proxies recorded. */
+  readonly events: () => readonly RoutingEvent[];
+  /** From, to, reason and outcome of each migration, of each proxy in turn. */
+  readonly migrations: () => readonly string[];
   /** The backends that ran this effect, in order. */
   readonly runs: (key: string) => readonly string[];
   /** Resolves when the effect has begun somewhere. */
@@ -75,6 +84,7 @@ export async function startFlow(options: FlowOptions = {}): Promise<Flow> {
     return {
       ...newFlow(servers, proxies, redis),
       talk: async (talking, at = 0) => keep(await startTalk(proxies[at]!.url, talking), (one) => one.close()),
+      join: async ({ sessionId }, at) => keep(await startTalk(proxies[at]!.url, { sessionId }), (one) => one.close()),
       close,
     };
   } catch (error) {
@@ -87,12 +97,24 @@ function newFlow(
   servers: TestServers,
   proxies: readonly TestProxy[],
   redis: TestRedis | undefined,
-): Omit<Flow, 'talk' | 'close'> {
+): Omit<Flow, 'talk' | 'join' | 'close'> {
   const runs = (key: string) => servers.effects().flatMap((effect) => (effect.key === key ? [effect.taskId] : []));
   return {
     servers,
     proxies,
     url: proxies[0]!.url,
+    async drain(id) {
+      const headers = { 'content-type': 'application/json' };
+      const answer = await fetch(`${proxies[0]!.opsUrl}/backends/${id}/drain`, { method: 'POST', headers });
+      if (answer.status !== 202) throw new Error(`drain was answered with ${answer.status}`);
+    },
+    events: () => proxies.flatMap(({ events }) => events),
+    migrations: () =>
+      proxies.flatMap(({ events }) =>
+        events.flatMap((event) =>
+          event.type === 'migration' ? [`${event.from} ${event.to} ${event.reason} ${event.outcome}`] : [],
+        ),
+      ),
     redis() {
       if (!redis) throw new Error('This flow has no Redis');
       return redis;
@@ -129,5 +151,10 @@ export async function startProxy(origins: readonly string[], flags: readonly str
     telemetry.record(event);
   };
   const running = await start(parsed.config, { ...telemetry, record });
-  return { url: `http://127.0.0.1:${running.port}/mcp`, events, stop: () => running.stop() };
+  return {
+    url: `http://127.0.0.1:${running.port}/mcp`,
+    opsUrl: `http://127.0.0.1:${running.opsPort}`,
+    events,
+    stop: () => running.stop(),
+  };
 }

@@ -18,8 +18,10 @@ export const UNKNOWN = 'the outcome is unknown';
 
 export type TalkOptions = {
   readonly fetch?: typeof fetch;
+  /** Of a client that is there already: nothing is opened. */
+  readonly sessionId?: string;
   /** Answers the server's questions. */
-  readonly onQuestion?: (params: ElicitRequest['params']) => Promise<ElicitResult>;
+  readonly onQuestion?: (params: ElicitRequest['params'], signal: AbortSignal) => Promise<ElicitResult>;
 };
 
 export type Talk = {
@@ -56,8 +58,12 @@ export async function startTalk(url: string, options: TalkOptions = {}): Promise
   const heard: Talk['heard'] = { logs: [], updates: [] };
   client.setNotificationHandler(LoggingMessageNotificationSchema, ({ params }) => void heard.logs.push(params.data));
   client.setNotificationHandler(ResourceUpdatedNotificationSchema, ({ params }) => void heard.updates.push(params.uri));
-  if (onQuestion) client.setRequestHandler(ElicitRequestSchema, ({ params }) => onQuestion(params));
-  const transport = new StreamableHTTPClientTransport(new URL(url), options.fetch ? { fetch: options.fetch } : {});
+  if (onQuestion) client.setRequestHandler(ElicitRequestSchema, ({ params }, { signal }) => onQuestion(params, signal));
+  const { fetch: own, sessionId } = options;
+  const transport = new StreamableHTTPClientTransport(new URL(url), {
+    ...(own && { fetch: own }),
+    ...(sessionId !== undefined && { sessionId }),
+  });
   await client.connect(transport);
   await client.listTools();
 

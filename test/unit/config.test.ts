@@ -38,6 +38,7 @@ describe('what is taken', () => {
       allowedHosts: undefined,
       allowedOrigins: undefined,
       maxBody: 4_194_304,
+      chaosMigrate: false,
       maxSessions: Infinity,
       zone: undefined,
       trustProxy: 0,
@@ -51,7 +52,7 @@ describe('what is taken', () => {
     const flags = `--port 0 --host 0.0.0.0 --ops-port 1 --ops-host ::1 --path /a/b --backend https://B:443 --backend http://[::1]:1
       --discovery static --refresh 0.5 --health-path /health --redis rediss://u:p%40@r:6380/1 --session-ttl 60 --hold-seconds 0 --answer-seconds 2.5 --on-session-lost not-found
       --replay never --allowed-host MCP.example.com --allowed-origin HTTPS://App.example.com:443 --max-body 10
-      --trust-proxy 2 --passthrough off --drain-seconds 0.5 --log-level debug --max-sessions-per-backend 50 --zone eu-west-1a`;
+      --trust-proxy 2 --passthrough off --drain-seconds 0.5 --log-level debug --chaos-migrate on --max-sessions-per-backend 50 --zone eu-west-1a`;
     expect(config(flags.split(/\s+/))).toEqual({
       port: 0,
       host: '0.0.0.0',
@@ -72,6 +73,7 @@ describe('what is taken', () => {
       allowedHosts: ['mcp.example.com'],
       allowedOrigins: ['https://app.example.com'],
       maxBody: 10,
+      chaosMigrate: true,
       maxSessions: 50,
       zone: 'eu-west-1a',
       trustProxy: 2,
@@ -237,7 +239,7 @@ describe('flags that are not there', () => {
     ['--backends=http://b', /did you mean --backend\?$/],
     ['-p', /^-p: unknown flag, see --help$/],
     ['--constructor', /unknown flag, see --help$/],
-    ...['cloud-map', 'chaos-migrate', 'bind-owner'].map((flag): [string, RegExp] => [
+    ...['cloud-map', 'bind-owner'].map((flag): [string, RegExp] => [
       `--${flag}`,
       new RegExp(`^--${flag}: unknown flag`),
     ]),

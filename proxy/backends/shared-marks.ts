@@ -1,9 +1,8 @@
-/** Drain marks in Redis, so that every proxy obeys them. */
+/** Marks in Redis that every proxy obeys: backends that are ordered to drain, sessions that are ordered to migrate. */
 
-import { REDIS } from '../contract.ts';
 import { newListeners } from '../listeners.ts';
 import type { RedisConnection } from '../redis/connection.ts';
-import type { DrainMarks } from './drains.ts';
+import type { Marks } from './drains.ts';
 
 /** Milliseconds: how soon the other proxies know of a mark. */
 const LOOK_EVERY_MS = 1_000;
@@ -11,7 +10,7 @@ const LOOK_EVERY_MS = 1_000;
 const LIFE_MS = 7 * 86_400_000;
 
 /** Asks Redis every second; while that cannot be reached, what was known last holds. */
-export function redisMarks({ client, circuit }: RedisConnection, now: () => number = Date.now): DrainMarks {
+export function redisMarks({ client, circuit }: RedisConnection, key: string, now: () => number = Date.now): Marks {
   const listeners = newListeners<void>();
   let marked: ReadonlySet<string> = new Set();
   let asking = false;
@@ -25,7 +24,7 @@ export function redisMarks({ client, circuit }: RedisConnection, now: () => numb
     if (asking) return;
     asking = true;
     try {
-      know(new Set(await circuit.run('drains', () => client.zrangebyscore(REDIS.drains, now(), '+inf'))));
+      know(new Set(await circuit.run('drains', () => client.zrangebyscore(key, now(), '+inf'))));
     } catch {
       // The circuit has said so.
     } finally {
@@ -38,11 +37,11 @@ export function redisMarks({ client, circuit }: RedisConnection, now: () => numb
   return {
     list: () => marked,
     async set(id) {
-      await circuit.run('drain', () => client.zadd(REDIS.drains, now() + LIFE_MS, id));
+      await circuit.run('drain', () => client.zadd(key, now() + LIFE_MS, id));
       know(new Set([...marked, id]));
     },
     async clear(id) {
-      await circuit.run('undrain', () => client.zrem(REDIS.drains, id));
+      await circuit.run('undrain', () => client.zrem(key, id));
       know(new Set([...marked].filter((one) => one !== id)));
     },
     onChange: listeners.add,

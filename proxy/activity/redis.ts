@@ -1,0 +1,94 @@
+/** What goes on in sessions at every proxy, in Redis: entries that die with their proxy, and a claim that shuts them out. */
+
+import { hash as digest, randomUUID } from 'node:crypto';
+import type { Redis, Result } from 'ioredis';
+import { REDIS, type Activity } from '../contract.ts';
+import type { RedisConnection } from '../redis/connection.ts';
+
+declare module 'ioredis' {
+  interface RedisCommander<Context> {
+    enterSession(busy: string, claim: string, what: string, now: number, lifeMs: number): Result<0 | 1, Context>;
+    claimSession(busy: string, claim: string, token: string, now: number, lifeMs: number): Result<0 | 1, Context>;
+    releaseSession(claim: string, token: string): Result<0 | 1, Context>;
+  }
+}
+
+/** Milliseconds. An entry of a proxy that has died counts for so long; those of the living are renewed in time. */
+const ENTRY_LIFE = 60_000;
+const RENEW_EVERY = 20_000;
+/** Milliseconds: longer than a migration takes. */
+const CLAIM_LIFE = 30_000;
+
+/** ARGV: what, now, life in ms. → 0 while the session is claimed. May be sent again. */
+const ENTER = `
+if redis.call('EXISTS', KEYS[2]) == 1 then return 0 end
+redis.call('ZADD', KEYS[1], ARGV[2] + ARGV[3], ARGV[1])
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
+return 1`;
+
+/** ARGV: token, now, life in ms. → 1 when nothing goes on, or it was claimed by this very call before. */
+const CLAIM = `
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', ARGV[2])
+if redis.call('ZCARD', KEYS[1]) > 0 then return 0 end
+local there = redis.call('GET', KEYS[2])
+if there then return there == ARGV[1] and 1 or 0 end
+redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[3])
+return 1`;
+
+/** ARGV: token. */
+const RELEASE = `
+if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
+return 0`;
+
+type Entry = { readonly session: string; readonly what: string };
+
+export function redisActivity({ client, circuit }: RedisConnection, now: () => number = Date.now): Activity {
+  defineCommands(client);
+  const entries = new Map<string, Entry>();
+  const nameOf = ({ session, what }: Entry): string => `${session} ${what}`;
+
+  function enter({ session, what }: Entry): Promise<0 | 1> {
+    const hash = digest('sha256', session);
+    return circuit.run('enter', () =>
+      client.enterSession(REDIS.busy(hash), REDIS.claim(hash), what, now(), ENTRY_LIFE),
+    );
+  }
+  const renewing = setInterval(() => {
+    // Where it cannot be done now, the next round may; the entry lives long enough for two.
+    for (const entry of entries.values()) enter(entry).catch(() => {});
+  }, RENEW_EVERY).unref();
+
+  return {
+    async enter(session, what) {
+      const entry = { session, what };
+      const entered = await enter(entry);
+      if (entered === 0) return 'moving';
+      entries.set(nameOf(entry), entry);
+      return 'entered';
+    },
+    async leave(session, what) {
+      entries.delete(nameOf({ session, what }));
+      const key = REDIS.busy(digest('sha256', session));
+      await circuit.run('leave', () => client.zrem(key, what));
+    },
+    async claim(session) {
+      const token = randomUUID();
+      const hash = digest('sha256', session);
+      const key = REDIS.claim(hash);
+      const claimed = await circuit.run('claim', () =>
+        client.claimSession(REDIS.busy(hash), key, token, now(), CLAIM_LIFE),
+      );
+      if (claimed === 0) return undefined;
+      return async () => {
+        await circuit.run('release', () => client.releaseSession(key, token));
+      };
+    },
+    close: () => clearInterval(renewing),
+  };
+}
+
+function defineCommands(client: Redis): void {
+  client.defineCommand('enterSession', { numberOfKeys: 2, lua: ENTER });
+  client.defineCommand('claimSession', { numberOfKeys: 2, lua: CLAIM });
+  client.defineCommand('releaseSession', { numberOfKeys: 1, lua: RELEASE });
+}

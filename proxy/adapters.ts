@@ -1,0 +1,79 @@
+/** Opens what the configuration names: the ways to the outside. */
+import { setTimeout as delay } from 'node:timers/promises';
+import { memoryActivity } from './activity/memory.ts';
+import { redisActivity } from './activity/redis.ts';
+import { dnsBackends } from './backends/dns.ts';
+import { memoryMarks } from './backends/drains.ts';
+import type { Marks } from './backends/drains.ts';
+import { checkedBackends } from './backends/health.ts';
+import { LOOK_EVERY_MS, redisMarks } from './backends/shared-marks.ts';
+import { staticBackends } from './backends/static.ts';
+import type { Config } from './config.ts';
+import { REDIS } from './contract.ts';
+import type { Activity, Backends, Sessions } from './contract.ts';
+import type { Telemetry } from './events.ts';
+import { connectRedis } from './redis/connection.ts';
+import { cachedSessions } from './sessions/cached.ts';
+import { memorySessions } from './sessions/memory.ts';
+import { redisSessions } from './sessions/redis.ts';
+
+/** What proxies share, or one proxy keeps in memory. */
+export type Registry = {
+  readonly sessions: Sessions;
+  /** Ids of backends that are ordered to drain. */
+  readonly drains: Marks;
+  /** Hashes of sessions that are ordered to migrate. */
+  readonly orders: Marks;
+  readonly activity: Activity;
+  /** Milliseconds until every proxy has read what one has written. */
+  readonly settleMs: number;
+  close(): Promise<void>;
+};
+
+/** `own` stands in the place of the sessions, and is not closed. */
+export function openRegistry({ redis: url, sessionTtl }: Config, record: Telemetry['record'], own?: Sessions): Registry {
+  const redis = url === undefined ? undefined : connectRedis({ url, record });
+  const ttlSeconds = sessionTtl;
+  const opened =
+    redis === undefined
+      ? () => memorySessions({ ttlSeconds })
+      : () => cachedSessions(redisSessions({ redis, ttlSeconds }), { ttlSeconds });
+  const sessions = own ?? opened();
+  const marks = (key: string): Marks => (redis === undefined ? memoryMarks() : redisMarks(redis, key));
+  const [drains, orders] = [marks(REDIS.drains), marks(REDIS.orders)];
+  const activity = redis === undefined ? memoryActivity() : redisActivity(redis);
+  return {
+    sessions,
+    drains,
+    orders,
+    activity,
+    // More than two of their looks.
+    settleMs: redis === undefined ? 0 : 2.5 * LOOK_EVERY_MS,
+    async close() {
+      activity.close();
+      drains.close();
+      orders.close();
+      if (own === undefined) await sessions.close();
+      redis?.close();
+    },
+  };
+}
+
+/** `found` resolves when discovery has found somebody, or should not be waited for any longer. */
+export type Discovery = { readonly backends: Backends; readonly found: Promise<void> };
+
+/** A start does not wait longer for discovery: exchanges are held until somebody is found. Milliseconds. */
+const FIRST_ANSWER_MS = 2000;
+
+/** `onHung` is told the origin of a backend whose connections are of no use any more. */
+export function discover(config: Config, record: Telemetry['record'], onHung: (origin: string) => void): Discovery {
+  const { dns, backends: origins, refreshSeconds, healthPath: path } = config;
+  if (dns === undefined) {
+    return { backends: checkedBackends(staticBackends(origins), { path, record, onHung }), found: Promise.resolve() };
+  }
+  const inner = dnsBackends({ ...dns, refreshMs: refreshSeconds * 1000, record });
+  const late = new AbortController();
+  const tooLate = delay(FIRST_ANSWER_MS, undefined, { signal: late.signal }).catch(() => {});
+  const found = Promise.race([inner.ready, tooLate]).then(() => late.abort());
+  return { backends: checkedBackends(inner, { path, record, onHung }), found };
+}

@@ -1,0 +1,64 @@
+/** What follows from an attempt, whatever kind of exchange it was of. */
+import type { Attempt, Backend, Exchange, JsonRpcId, JsonRpcNotification, Session, Sink } from './contract.ts';
+import { idsOf } from './jsonrpc.ts';
+import { NO_BACKEND } from './refusal.ts';
+import { formatEvent } from './sse.ts';
+import { refused } from './story.ts';
+import type { Rooms, Story, Turn } from './story.ts';
+
+export type Certain = Exclude<Attempt, { kind: 'doubtful' }>;
+
+/** A home that answers a ping of the session knows it: its words were about something else. */
+export async function certain(
+  rooms: Rooms,
+  exchange: Exchange,
+  session: Session | undefined,
+  to: Backend,
+  attempt: Attempt,
+): Promise<Certain> {
+  if (attempt.kind !== 'doubtful') return attempt;
+  if (session === undefined || (await rooms.migrator.knows(session, to, exchange))) {
+    return certain(rooms, exchange, session, to, attempt.show());
+  }
+  if (attempt.of === 'gone') return { kind: 'gone' };
+  const cause = new Error('the home does not know the session');
+  return { kind: 'lost', cause, unanswered: idsOf(exchange), forgotten: true };
+}
+
+/** Nothing ran there. Another proxy may have migrated the session already: the registry is asked before we do. */
+export function untouched(
+  rooms: Rooms,
+  story: Story,
+  to: Backend,
+  attempt: Extract<Attempt, { kind: 'unsent' | 'gone' | 'marked' }>,
+): Turn {
+  story.fresh = true;
+  if (attempt.kind === 'marked') {
+    if (attempt.mark === 'draining') rooms.backends.drains?.(to.id);
+    story.tried.set(to.id, attempt.mark);
+    return 'again';
+  }
+  if (attempt.kind === 'unsent' && attempt.blame === 'ours') {
+    rooms.telemetry.record({ type: 'fault', error: attempt.cause });
+    return refused(story, NO_BACKEND);
+  }
+  if (attempt.kind === 'unsent') {
+    if (!to.suspect) rooms.telemetry.record({ type: 'suspect', backend: to.id, cause: attempt.cause.message });
+    rooms.backends.suspect(to.id, attempt.cause);
+  }
+  story.tried.set(to.id, attempt.kind);
+  return 'again';
+}
+
+/** Nobody is left to hear the answers (MCP 2025-11-25, "Cancellation"). */
+export function cancel(sink: Sink, questions: readonly JsonRpcId[]): void {
+  if (sink.shown !== 'stream') return;
+  const reason = 'The server that asked is gone';
+  for (const requestId of questions) {
+    say(sink, { jsonrpc: '2.0', method: 'notifications/cancelled', params: { requestId, reason } });
+  }
+}
+
+export function say(sink: Sink, message: JsonRpcNotification): void {
+  sink.event({ raw: formatEvent(message), messages: [message] });
+}

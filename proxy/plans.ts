@@ -1,0 +1,94 @@
+/** Which sessions should migrate though their home serves them: it drains, a person ordered it, or the drill is on. */
+import { hash as digest } from 'node:crypto';
+import type { Backends, JsonRpcMessage, PlannedReason, Session } from './contract.ts';
+import { isRequest } from './jsonrpc.ts';
+
+/** Orders that reach every proxy: hashes of session ids. */
+export interface Orders {
+  list(): ReadonlySet<string>;
+  /** Throws SessionsUnavailable. */
+  clear(hash: string): Promise<void>;
+  onChange(f: () => void): () => void;
+}
+
+export interface Plans {
+  /** Why the session should migrate at an exchange with these messages; not while it has something to lose by it. */
+  due(session: Session, messages: readonly JsonRpcMessage[]): PlannedReason | undefined;
+  /** It is due, or may soon be: every proxy must know what runs in it. */
+  watches(session: Session): boolean;
+  /** Some are due, or may soon be. */
+  readonly any: boolean;
+  /** It has a new home: what was ordered is done. */
+  done(session: Session): void;
+  /** It could not be done: not again for a while. */
+  postpone(session: Session): void;
+  onChange(f: () => void): () => void;
+  close(): void;
+}
+
+export type PlansOptions = {
+  readonly backends: Backends;
+  readonly orders: Orders;
+  /** Migrate before every POST that carries a request. */
+  readonly chaos: boolean;
+  /** Milliseconds until every proxy knows what one has learnt. */
+  readonly settleMs: number;
+  readonly now: () => number;
+};
+
+/** Milliseconds. */
+const POSTPONED = 10_000;
+
+export function createPlans({ backends, orders, chaos, settleMs, now }: PlansOptions): Plans {
+  /** Since when, by backend id and by hash. */
+  let draining = new Map<string, number>();
+  let ordered = new Map<string, number>();
+  const postponed = new Map<string, number>();
+  const listeners = new Set<() => void>();
+
+  function learn(): void {
+    const drainingNow = backends.list().flatMap((one) => (one.draining ? [one.id] : []));
+    draining = new Map(drainingNow.map((id) => [id, draining.get(id) ?? now()]));
+    ordered = new Map([...orders.list()].map((hash) => [hash, ordered.get(hash) ?? now()]));
+    if (draining.size + ordered.size === 0) postponed.clear();
+    for (const listener of listeners) listener();
+  }
+  const undo = [backends.onChange(learn), orders.onChange(learn)];
+  learn();
+
+  const orderedSince = (session: Session): number | undefined =>
+    ordered.size === 0 ? undefined : ordered.get(digest('sha256', session.id));
+  const settled = (since: number | undefined): boolean => since !== undefined && now() - since >= settleMs;
+
+  function reason(session: Session, messages: readonly JsonRpcMessage[]): PlannedReason | undefined {
+    if (settled(orderedSince(session))) return 'manual';
+    if (settled(draining.get(session.home.id))) return 'drain';
+    return chaos && messages.some(isRequest) ? 'chaos' : undefined;
+  }
+
+  return {
+    due(session, messages) {
+      const { journal, busyUntil = 0 } = session;
+      const planned = reason(session, messages);
+      if (planned === undefined || !journal.initialized || busyUntil > now()) return undefined;
+      return (postponed.get(session.id) ?? 0) > now() ? undefined : planned;
+    },
+    watches: (session) => chaos || draining.has(session.home.id) || orderedSince(session) !== undefined,
+    get any() {
+      return draining.size + ordered.size > 0;
+    },
+    done(session) {
+      postponed.delete(session.id);
+      // Where it cannot be cleared now it is done twice, which harms nobody.
+      if (orderedSince(session) !== undefined) orders.clear(digest('sha256', session.id)).catch(() => {});
+    },
+    postpone: (session) => void postponed.set(session.id, now() + POSTPONED),
+    onChange(f) {
+      listeners.add(f);
+      return () => void listeners.delete(f);
+    },
+    close() {
+      for (const one of undo) one();
+    },
+  };
+}

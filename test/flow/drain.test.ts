@@ -1,0 +1,79 @@
+/** Planned migrations: a draining backend gives its quiet sessions away before it stops, and none notices. */
+
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { type Flow, type FlowOptions, startFlow } from '../house/flow.ts';
+import { until } from '../house/until.ts';
+
+async function begin(options: FlowOptions = {}): Promise<Flow> {
+  const flow = await startFlow(options);
+  onTestFinished(() => flow.close());
+  return flow;
+}
+
+describe.each([
+  ['one proxy', 1],
+  ['two proxies', 2],
+])('%s', (_name, proxies) => {
+  test('a session migrates at its next exchange, and the old one is deleted', async () => {
+    const flow = await begin({ proxies });
+    const talk = await flow.talk();
+    const home = await talk.task('ping');
+    const id = talk.sessionId;
+    await flow.drain(home);
+    const next = await until('it has migrated', async () => {
+      const task = await talk.task('ping');
+      return task !== home && task;
+    });
+    expect([await talk.count(), await talk.count()]).toEqual([`${next}1`, `${next}2`]);
+    expect(talk.sessionId).toBe(id);
+    await until('the old session is deleted', async () => (await flow.sessionsAt(home)) === 0);
+    expect(flow.migrations()).toEqual([`${home} ${next} drain migrated`]);
+  });
+
+  test('new sessions go elsewhere', async () => {
+    const flow = await begin({ proxies });
+    await flow.drain('a');
+    for (let at = 0; at < 6; at += 1) expect(await (await flow.talk({}, at % proxies)).task('ping')).not.toBe('a');
+  });
+
+  test('a session that only listens migrates too, and hears of its new home', async () => {
+    const flow = await begin({ proxies });
+    const talk = await flow.talk();
+    const home = await talk.task('ping');
+    await talk.client.subscribeResource({ uri: 'demo://clock' });
+    await until('it listens', () =>
+      flow.events().some((event) => event.type === 'stream' && event.change === 'opened'),
+    );
+    await flow.drain(home);
+    await until('it listens there', () =>
+      flow.events().some((event) => event.type === 'stream' && event.change === 'reattached'),
+    );
+    const updates = talk.heard.updates.length;
+    const next = await talk.task('touch_resource');
+    expect(next).not.toBe(home);
+    await until('it hears', () => talk.heard.updates.length > updates);
+    await flow.kill(home);
+    expect(await talk.task('ping')).toBe(next);
+    expect(flow.migrations()).toEqual([`${home} ${next} drain migrated`]);
+  });
+
+  test('a call that runs keeps the session at home, at every proxy, and is not cut', async () => {
+    const flow = await begin({ proxies });
+    const talk = await flow.talk();
+    const other = await flow.join(talk, proxies - 1);
+    const home = await talk.task('ping');
+    const call = talk.call('effect', { key: 'long', ms: 4000 });
+    await flow.begun('long');
+    await flow.drain(home);
+    await until('the drain has settled', async () => (await flow.talk({}, 0)) !== undefined && flow.settled());
+    expect(await other.task('ping')).toBe(home);
+    await call;
+    expect(flow.runs('long')).toEqual([home]);
+    expect(flow.migrations().length).toBeLessThanOrEqual(1);
+    const next = await until('it has migrated', async () => {
+      const task = await other.task('ping');
+      return task !== home && task;
+    });
+    expect(flow.migrations()).toEqual([`${home} ${next} drain migrated`]);
+  });
+});
