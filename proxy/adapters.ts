@@ -31,7 +31,11 @@ export type Registry = {
 };
 
 /** `own` stands in the place of the sessions, and is not closed. */
-export function openRegistry({ redis: url, sessionTtl }: Config, record: Telemetry['record'], own?: Sessions): Registry {
+export function openRegistry(
+  { redis: url, sessionTtl }: Config,
+  record: Telemetry['record'],
+  own?: Sessions,
+): Registry {
   const redis = url === undefined ? undefined : connectRedis({ url, record });
   const ttlSeconds = sessionTtl;
   const opened =

@@ -23,20 +23,19 @@ const HASH = /^[\da-f]{64}$/;
 export function createOrders({ backends, orders }: OrderRooms): Router {
   const router = express.Router();
   router.use(onlyOperators);
-  router.post('/backends/:id/drain', async (request, response) => {
-    answer(response, request.params.id, await backends.drain(request.params.id), true);
+  router.post('/backends/:id/drain', ({ params: { id } }, response, next) => {
+    backends.drain(id).then((done) => answer(response, id, done, true), next);
   });
-  router.delete('/backends/:id/drain', async (request, response) => {
-    answer(response, request.params.id, await backends.undrain(request.params.id), false);
+  router.delete('/backends/:id/drain', ({ params: { id } }, response, next) => {
+    backends.undrain(id).then((done) => answer(response, id, done, false), next);
   });
-  router.post('/sessions/:hash/migrate', async (request, response) => {
-    const { hash } = request.params;
+  router.post('/sessions/:hash/migrate', ({ params: { hash } }, response, next) => {
     if (!HASH.test(hash)) {
       response.status(400).json({ error: 'the SHA-256 of a session id is expected: 64 hex digits in lower case' });
       return;
     }
-    await orders.set(hash);
-    response.status(202).json({ session: hash.slice(0, 8), migrates: 'at its next exchange' });
+    const taken = { session: hash.slice(0, 8), migrates: 'at its next exchange' };
+    orders.set(hash).then(() => response.status(202).json(taken), next);
   });
   router.use((error: unknown, _request: Request, response: Response, next: NextFunction) => {
     if (!(error instanceof SessionsUnavailable)) return next(error);

@@ -1,5 +1,16 @@
 /** What the corridor knows of one exchange between its turns. */
-import type { Backends, Exchange, Fate, JsonRpcId, Migrator, Refusal, Session, Sessions, Sink, Upstream } from './contract.ts';
+import type {
+  Backends,
+  Exchange,
+  Fate,
+  JsonRpcId,
+  Migrator,
+  Refusal,
+  Session,
+  Sessions,
+  Sink,
+  Upstream,
+} from './contract.ts';
 import type { Telemetry } from './events.ts';
 import { idsOf } from './jsonrpc.ts';
 import { refuse } from './refusal.ts';

@@ -27,7 +27,7 @@ export interface DrainableBackends extends Backends {
 /** Milliseconds: the longest `stopTimeout` of ECS. Whoever says that he drains is gone by then. */
 const LAST_WORDS = 120_000;
 
-/** `close` closes the marks, not `inner`. */
+/** `close` closes neither the marks nor `inner`. */
 export function drainableBackends(inner: Backends, marks: Marks): DrainableBackends {
   const listeners = newListeners<void>();
   /** A mark goes with its backend: the next one at that address is another. */
@@ -85,7 +85,6 @@ export function drainableBackends(inner: Backends, marks: Marks): DrainableBacke
       for (const one of undo) one();
       said.clear();
       listeners.clear();
-      marks.close();
     },
   };
 }

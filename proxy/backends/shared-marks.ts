@@ -5,7 +5,7 @@ import type { RedisConnection } from '../redis/connection.ts';
 import type { Marks } from './drains.ts';
 
 /** Milliseconds: how soon the other proxies know of a mark. */
-const LOOK_EVERY_MS = 1_000;
+export const LOOK_EVERY_MS = 1_000;
 /** Milliseconds. A mark that nobody undid: a task that was drained so long ago is gone. */
 const LIFE_MS = 7 * 86_400_000;
 

@@ -1,5 +1,6 @@
 /** A whole deployment for a flow test: backends by name, proxies in this process, a Redis, clients; closed in one call. */
 
+import { createHash } from 'node:crypto';
 import { parseConfig } from '../../proxy/config.ts';
 import type { RoutingEvent } from '../../proxy/events.ts';
 import { start } from '../../proxy/main.ts';
@@ -50,6 +51,9 @@ export type Flow = {
   readonly join: (talk: Talk, proxy: number) => Promise<Talk>;
   /** Orders a backend to drain. */
   readonly drain: (id: string) => Promise<void>;
+  readonly undrain: (id: string) => Promise<void>;
+  /** Orders a session to migrate. */
+  readonly migrate: (talk: Talk) => Promise<void>;
   /** What all proxies recorded. */
   readonly events: () => readonly RoutingEvent[];
   /** From, to, reason and outcome of each migration, of each proxy in turn. */
@@ -99,20 +103,28 @@ function newFlow(
   redis: TestRedis | undefined,
 ): Omit<Flow, 'talk' | 'join' | 'close'> {
   const runs = (key: string) => servers.effects().flatMap((effect) => (effect.key === key ? [effect.taskId] : []));
+  const hostOf = (id: string) => new URL(servers.get(id).origin).host;
+  const nameOf = (host: string) => servers.servers.find(({ origin }) => origin === `http://${host}`)?.id ?? host;
+  async function order(method: string, path: string): Promise<void> {
+    const headers = { 'content-type': 'application/json' };
+    const { status } = await fetch(proxies[0]!.opsUrl + path, { method, headers });
+    if (status !== 202) throw new Error(`${method} ${path} was answered with ${status}`);
+  }
   return {
     servers,
     proxies,
     url: proxies[0]!.url,
-    async drain(id) {
-      const headers = { 'content-type': 'application/json' };
-      const answer = await fetch(`${proxies[0]!.opsUrl}/backends/${id}/drain`, { method: 'POST', headers });
-      if (answer.status !== 202) throw new Error(`drain was answered with ${answer.status}`);
-    },
+    drain: (id) => order('POST', `/backends/${hostOf(id)}/drain`),
+    undrain: (id) => order('DELETE', `/backends/${hostOf(id)}/drain`),
+    migrate: ({ sessionId }) =>
+      order('POST', `/sessions/${createHash('sha256').update(sessionId).digest('hex')}/migrate`),
     events: () => proxies.flatMap(({ events }) => events),
     migrations: () =>
       proxies.flatMap(({ events }) =>
         events.flatMap((event) =>
-          event.type === 'migration' ? [`${event.from} ${event.to} ${event.reason} ${event.outcome}`] : [],
+          event.type === 'migration'
+            ? [`${nameOf(event.from)} ${nameOf(event.to)} ${event.reason} ${event.outcome}`]
+            : [],
         ),
       ),
     redis() {
