@@ -19,7 +19,11 @@ const SUITE_MS = 120_000;
 const EVERYTHING = fileURLToPath(new URL('../house/everything.ts', import.meta.url));
 const SUITE = fileURLToPath(new URL('../../node_modules/.bin/conformance', import.meta.url));
 const results = mkdtempSync(join(tmpdir(), 'mcp-affinity-conformance-'));
-const table = newTable('Conformance', 'requirements', ['direct', 'through 2 proxies, 3 backends']);
+const table = newTable('Conformance', 'requirements', [
+  'direct',
+  'through 2 proxies, 3 backends',
+  'each session migrated before every request',
+]);
 const row = table.row('2025-11-25', versionOf('@modelcontextprotocol/conformance'));
 let servers: ForeignServers;
 let direct: readonly string[];
@@ -60,19 +64,26 @@ test('a server of ours, directly', { timeout: SUITE_MS }, async () => {
   expect(direct.length).toBeGreaterThan(20);
 });
 
-test('through 2 proxies to 3 backends: the same passes', { timeout: SUITE_MS }, async () => {
+test.each([
+  ['through 2 proxies, 3 backends', []],
+  ['each session migrated before every request', ['--chaos-migrate', 'on']],
+] as const)('%s: the same passes', { timeout: SUITE_MS }, async (column, flags) => {
   const redis = await startRedis();
-  const flags = ['--redis', redis.url];
-  const proxies = [await startProxy(servers.origins, flags), await startProxy(servers.origins, flags)];
+  const all = ['--redis', redis.url, ...flags];
+  const proxies = [await startProxy(servers.origins, all), await startProxy(servers.origins, all)];
   const front = await startFront(proxies.map(({ url }) => url));
   try {
-    await row.check('through 2 proxies, 3 backends', async () => {
+    await row.check(column, async () => {
       const { lines, total } = await conform(front.url);
       expect(lines).toEqual(direct);
       return total;
     });
     const seen = proxies.map(({ events }) => events.filter(({ type }) => type === 'exchange').length);
     expect(Math.min(...seen)).toBeGreaterThan(20);
+    const migrated = proxies.flatMap(({ events }) =>
+      events.filter((event) => event.type === 'migration' && event.reason === 'chaos' && event.outcome === 'migrated'),
+    );
+    if (flags.length > 0) expect(migrated.length).toBeGreaterThan(20);
   } finally {
     await front.close();
     await Promise.all(proxies.map((proxy) => proxy.stop()));
