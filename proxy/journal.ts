@@ -29,6 +29,8 @@ export function remembered(message: JsonRpcMessage): 'promise' | 'knowledge' | u
       return 'promise';
     case 'tools/list':
       return 'knowledge';
+    case 'tools/call':
+      return message.params?.['task'] === undefined ? undefined : 'knowledge';
     default:
       return undefined;
   }
@@ -124,6 +126,8 @@ export function fold(
       return withJournal(session, { ...journal, subscriptions: journal.subscriptions.filter((one) => one !== uri) });
     case 'tools/list':
       return withSafeTools(session, message, answer.result);
+    case 'tools/call':
+      return withTask(session, answer.result);
     default:
       return session;
   }
@@ -131,6 +135,17 @@ export function fold(
 
 function withJournal(session: Session, journal: Journal): Session {
   return { ...session, journal };
+}
+
+/** What a task without an end of its own is given, in milliseconds. */
+const ENDLESS_TASK = 86_400_000;
+
+/** A task's result can be asked for until its time is over (MCP 2025-11-25, "Tasks", `ttl`), and only where it ran. */
+function withTask(session: Session, { task }: JsonObject): Session {
+  if (!isObject(task) || typeof task['createdAt'] !== 'string') return session;
+  const until = Date.parse(task['createdAt']) + (typeof task['ttl'] === 'number' ? task['ttl'] : ENDLESS_TASK);
+  // NaN where the time cannot be read.
+  return until > (session.busyUntil ?? 0) ? { ...session, busyUntil: until } : session;
 }
 
 /** The first page replaces what earlier lists said, later pages add to it. */

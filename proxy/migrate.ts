@@ -126,8 +126,10 @@ function house(means: Means, session: Session, to: Backend, said: Said): Session
   if (backendSessionId === undefined) {
     return { kind: 'incompatible', cause: new Error('the new home keeps no sessions') };
   }
+  // Its tasks ran at the old home.
+  const { busyUntil: _, ...lasting } = session;
   return {
-    ...session,
+    ...lasting,
     ...agreed(said.result),
     backendSessionId,
     home: { id: to.id, origin: to.origin },

@@ -4,7 +4,7 @@ import { discover, openRegistry } from './adapters.ts';
 import { drainableBackends } from './backends/drains.ts';
 import type { DrainableBackends, Marks } from './backends/drains.ts';
 import type { Config } from './config.ts';
-import type { Backends, RawHeaders, Sessions } from './contract.ts';
+import type { Backend, Backends, RawHeaders, Sessions } from './contract.ts';
 import type { Telemetry } from './events.ts';
 import { createMigrator } from './migrate.ts';
 import { createPassthrough } from './passthrough.ts';
@@ -16,6 +16,8 @@ import { createRouter } from './router.ts';
 import type { Router } from './router.ts';
 import type { Rooms } from './story.ts';
 import { createStreams } from './streams.ts';
+import type { TelemetryWithMetrics } from './telemetry/telemetry.ts';
+import type { SessionsByState } from './telemetry/metrics.ts';
 import { createUpstream } from './upstream.ts';
 
 /** What may be handed in instead of built; what is handed in is not closed by us. */
@@ -38,7 +40,7 @@ export interface House {
   close(): Promise<void>;
 }
 
-export function buildHouse(config: Config, telemetry: Telemetry, given: Given = {}): House {
+export function buildHouse(config: Config, telemetry: TelemetryWithMetrics, given: Given = {}): House {
   const record: Telemetry['record'] = (event) => telemetry.record(event);
   const registry = openRegistry(config, record, given.sessions);
   const upstream = createUpstream({ answerSeconds: config.answerSeconds, mark: given.mark ?? [] });
@@ -56,6 +58,7 @@ export function buildHouse(config: Config, telemetry: Telemetry, given: Given = 
   const migrator = createMigrator(shared);
   const rooms: Rooms = { ...config, ...shared, streams, migrator, plans, quiet, running: new Map() };
   const stopMigrating = migrateListening(rooms);
+  telemetry.countSessions(async () => byState(await sessions.countByBackend(), backends.list()));
   return {
     router: createRouter(rooms),
     elsewhere: config.passthrough ? createPassthrough({ ...config, ...rooms }) : undefined,
@@ -71,4 +74,15 @@ export function buildHouse(config: Config, telemetry: Telemetry, given: Given = 
       await registry.close();
     },
   };
+}
+
+function byState(held: ReadonlyMap<string, number>, backends: readonly Backend[]): SessionsByState {
+  const sessions = { ready: 0, suspect: 0, draining: 0, gone: 0 };
+  for (const [id, count] of held) {
+    const home = backends.find((backend) => backend.id === id);
+    if (home === undefined) sessions.gone += count;
+    else if (home.draining) sessions.draining += count;
+    else sessions[home.suspect ? 'suspect' : 'ready'] += count;
+  }
+  return sessions;
 }

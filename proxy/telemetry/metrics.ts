@@ -12,7 +12,12 @@ export type Metrics = {
   /** The Prometheus text of everything counted, the process's own values included. */
   text(): Promise<string>;
   readonly contentType: string;
+  /** `read` is asked at each scrape. */
+  countSessions(read: () => Promise<SessionsByState>): void;
 };
+
+/** Sessions by the state of the backend that holds them; `gone`: it is not listed any more. */
+export type SessionsByState = Readonly<Record<'ready' | 'suspect' | 'draining' | 'gone', number>>;
 
 /** Into `registry`, or one of its own. */
 export function createMetrics(registry: Registry = new Registry()): Metrics {
@@ -23,6 +28,15 @@ export function createMetrics(registry: Registry = new Registry()): Metrics {
     count: (event) => count(counted, event),
     text: async () => `${await registry.metrics()}\n${await ofThisProcess.metrics()}`,
     contentType: registry.contentType,
+    countSessions(read) {
+      const name = 'mcp_affinity_sessions';
+      const help = 'Sessions that live, by the state of their home, as the registry counts them for all proxies';
+      const collect = async function collect(this: Gauge<'state'>): Promise<void> {
+        for (const [state, sessions] of Object.entries(await read())) this.set({ state }, sessions);
+      };
+      registry.removeSingleMetric(name);
+      void new Gauge<'state'>({ name, help, labelNames: ['state'], registers: [registry], collect });
+    },
   };
 }
 
@@ -53,7 +67,14 @@ const MIGRATED = [
   'incompatible',
   'unavailable',
 ] as const satisfies readonly EventOf<'migration'>['outcome'][];
-const REASONS = ['crash', 'lost'] as const satisfies readonly EventOf<'migration'>['reason'][];
+const REASONS = [
+  'crash',
+  'lost',
+  'identity',
+  'drain',
+  'manual',
+  'chaos',
+] as const satisfies readonly EventOf<'migration'>['reason'][];
 const VERDICTS = ['again', 'unknown'] as const satisfies readonly EventOf<'replay'>['verdict'][];
 const HELD = ['served', 'refused', 'abandoned'] as const satisfies readonly EventOf<'held'>['outcome'][];
 const HEALTH = ['alive', 'draining', 'dead'] as const satisfies readonly EventOf<'backend'>['state'][];

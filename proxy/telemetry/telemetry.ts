@@ -4,7 +4,7 @@ import type { Telemetry } from '../events.ts';
 import { createLog } from './log.ts';
 import type { Level, LogDestination } from './log.ts';
 import { createMetrics } from './metrics.ts';
-import type { Registry } from './metrics.ts';
+import type { Metrics, Registry } from './metrics.ts';
 
 export type TelemetryOptions = {
   readonly level: Level;
@@ -17,6 +17,8 @@ export type TelemetryWithMetrics = Telemetry & {
   /** The Prometheus text of everything counted, the process's own values included. */
   metrics(): Promise<string>;
   readonly contentType: string;
+  /** Whom to ask, at each scrape, how many sessions live. */
+  countSessions: Metrics['countSessions'];
 };
 
 /**
@@ -38,5 +40,6 @@ export function createTelemetry(options: TelemetryOptions): TelemetryWithMetrics
     },
     metrics: () => metrics.text(),
     contentType: metrics.contentType,
+    countSessions: (read) => metrics.countSessions(read),
   };
 }

@@ -76,6 +76,25 @@ describe('a session', () => {
     expect(list([tool('add')]).safeTools).toEqual([]);
     expect(list('nonsense').safeTools).toEqual([]);
   });
+
+  test('is busy while a task lives, the one that lives longest', () => {
+    const call = request('tools/call', { name: 'x', task: { ttl: 60_000 } });
+    const task = (ttl: number | null, createdAt: unknown = '2026-11-21T00:00:00.000Z') => ({
+      ...OK,
+      result: { task: { taskId: 't', status: 'working', ttl, createdAt, lastUpdatedAt: createdAt } },
+    });
+    const noon = Date.parse('2026-11-21T00:00:00.000Z');
+    const long = fold(fresh, call, task(60_000));
+    expect(long.busyUntil).toBe(noon + 60_000);
+    expect(fold(long, call, task(1_000))).toBe(long);
+    expect(fold(long, call, task(null)).busyUntil).toBe(noon + 86_400_000);
+    expect([fold(fresh, call, OK), fold(fresh, call, task(5, 'never')), fold(fresh, call, task(5, 7))]).toEqual([
+      fresh,
+      fresh,
+      fresh,
+    ]);
+    expect([remembered(call), remembered(request('tools/call'))]).toEqual(['knowledge', undefined]);
+  });
 });
 
 test('the messages that change a session are known before they are answered', () => {

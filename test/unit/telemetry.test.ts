@@ -109,6 +109,16 @@ describe('metrics', () => {
     expect([...found].filter(([name, value]) => value !== 0 && !up.includes(name))).toEqual([]);
   });
 
+  test('count the sessions that live at each scrape', async () => {
+    const made = telemetry();
+    let ready = 1;
+    made.countSessions(async () => ({ ready, suspect: 2, draining: 3, gone: 4 }));
+    const sessions = async () => [...(await series(made))].filter(([name]) => name.startsWith('sessions{'));
+    expect((await sessions()).map(([, count]) => count)).toEqual([1, 2, 3, 4]);
+    ready = 5;
+    expect(await sessions()).toContainEqual(['sessions{state="ready"}', 5]);
+  });
+
   test('are never labelled by session or backend, nor by whatever status a backend makes up', async () => {
     const made = telemetry();
     for (const event of EVENTS) made.record(event);
