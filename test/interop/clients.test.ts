@@ -11,6 +11,8 @@ import { type ForeignClient, mcpRemote, pythonClient, sdkV1, sdkV2 } from '../ho
 import { v2Server, versionOf } from '../house/foreign/kinds.ts';
 import { PYTHON_MS, type Python, findPython } from '../house/foreign/python.ts';
 import { startForeign } from '../house/foreign/servers.ts';
+import { startFront } from '../house/front.ts';
+import { startRedis } from '../house/redis.ts';
 import { newTable } from '../house/foreign/table.ts';
 import { type TestServers, startServers } from '../house/servers.ts';
 import { UNKNOWN } from '../house/talk.ts';
@@ -23,6 +25,7 @@ const INSPECTOR = '2.12.0';
 const EFFECT_MS = 3000;
 const table = newTable('Clients', 'client', [
   'affinity',
+  'home drained',
   'home killed between calls',
   'during a safe call',
   'during another call',
@@ -123,14 +126,17 @@ test('docs/compatibility.md says what was run', () => {
 async function tell({ name, version, connect }: Guest): Promise<'the same session' | 'another session'> {
   const row = table.row(name, version);
   const servers = await startServers();
-  const proxy = await startProxy(servers.origins, []);
+  const redis = await startRedis();
+  const flags = ['--redis', redis.url];
+  const proxies = [await startProxy(servers.origins, flags), await startProxy(servers.origins, flags)];
+  const front = await startFront(proxies.map(({ url }) => url));
   let client: ForeignClient | undefined;
   try {
-    client = await soon(`${name} to connect`, connect(proxy.url), 30_000);
+    client = await soon(`${name} to connect`, connect(front.url), 30_000);
     const guest = client;
     const id = guest.sessionId?.();
     // mcp-remote opens one to try the server, and one to use.
-    const connected = sessionsOpened(proxy);
+    const connected = sessionsOpened(proxies);
     const before = { home: '' };
     await row.check('affinity', async () => {
       const [first, ...others] = [await count(guest), await count(guest), await count(guest)];
@@ -139,7 +145,9 @@ async function tell({ name, version, connect }: Guest): Promise<'the same sessio
         1, 2, 3,
       ]);
     });
+    await row.check('home drained', () => drain(guest, servers, proxies));
     await row.check('home killed between calls', async () => {
+      before.home = (await count(guest)).task;
       await servers.get(before.home).kill();
       const [after, next] = [await count(guest), await count(guest)];
       expect(after).not.toMatchObject({ task: before.home });
@@ -149,15 +157,39 @@ async function tell({ name, version, connect }: Guest): Promise<'the same sessio
     await row.check('during a safe call', () => killDuring(guest, servers, 'safe_effect', 'runs again'));
     await row.check('during another call', () => killDuring(guest, servers, 'effect', 'is told'));
     await row.check('had to start over', async () => {
-      expect(sessionsOpened(proxy)).toBe(connected);
+      expect(sessionsOpened(proxies)).toBe(connected);
       return 'never';
     });
     return guest.sessionId?.() === id ? 'the same session' : 'another session';
   } finally {
     await client?.close();
-    await proxy.stop();
+    await front.close();
+    await Promise.all(proxies.map((proxy) => proxy.stop()));
+    await redis.close();
     await servers.close();
   }
+}
+
+/** Calls go on, none fails, and the session leaves its home while that still serves it. */
+async function drain(client: ForeignClient, servers: TestServers, proxies: readonly TestProxy[]): Promise<void> {
+  const { task: home } = await count(client);
+  const { host } = new URL(servers.get(home).origin);
+  const order = async (method: string) => {
+    const headers = { 'content-type': 'application/json' };
+    const { status } = await fetch(`${proxies[0]!.opsUrl}/backends/${host}/drain`, { method, headers });
+    expect(status).toBe(202);
+  };
+  await order('POST');
+  const first = await until('another server answers', async () => {
+    const said = await count(client);
+    return said.task !== home && said;
+  });
+  expect([first.value, await count(client)]).toEqual([1, { task: first.task, value: 2 }]);
+  await order('DELETE');
+  const reasons = proxies.flatMap(({ events }) =>
+    events.flatMap((event) => (event.type === 'migration' ? [`${event.reason} ${event.outcome}`] : [])),
+  );
+  expect(new Set(reasons)).toEqual(new Set(['drain migrated']));
 }
 
 /** A safe call is answered by another server; of any other the client is told that nobody knows. The next one goes on. */
@@ -196,7 +228,8 @@ function taskOf(text: string): string {
   return /taskId=(\w+)/.exec(text)?.[1] ?? text;
 }
 
-function sessionsOpened({ events }: TestProxy): number {
+function sessionsOpened(proxies: readonly TestProxy[]): number {
+  const events = proxies.flatMap((proxy) => proxy.events);
   return events.filter((event) => event.type === 'session' && event.change === 'opened').length;
 }
 
