@@ -203,11 +203,21 @@ describe('Host and Origin', () => {
 test('a client cannot speak in our name: its Mcp-Affinity-* fields are dropped', async () => {
   const client = await edge.dial();
   client.send(
-    post(call(1), 'Mcp-Affinity-Session: stolen', 'mcp-affinity-previous: x', 'MCP-AFFINITY-NEW: y', 'X-Own: z'),
+    post(
+      call(1),
+      'Mcp-Affinity-Session: stolen',
+      'mcp-affinity-previous: x',
+      'MCP-AFFINITY-NEW: y',
+      'Mcp-Affinity-Backend: b',
+      'Mcp-Affinity-Stay: 1',
+      'X-Own: z',
+    ),
   );
   const it = await edge.a.next();
   it.answer(200, result(1));
   await client.answer();
-  expect(it.fields.filter(([name]) => /^mcp-affinity/i.test(name))).toEqual([]);
+  expect(it.fields.filter(([name]) => /^mcp-affinity/i.test(name))).toEqual([
+    ['mcp-affinity-backend', new URL(edge.a.origin).host],
+  ]);
   expect(it.all('x-own')).toEqual(['z']);
 });
