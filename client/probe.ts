@@ -5,7 +5,8 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { createEvidence, type Evidence, type Row, type Sums } from './probe/evidence.ts';
 import { HELP, parseProbe, type ProbeOptions } from './probe/options.ts';
 import { createProgress, type Progress } from './probe/progress.ts';
-import { createRecorder, reasonOf, type Recorder } from './probe/recorder.ts';
+import { reasonOf } from './probe/reason.ts';
+import { createRecorder, type Recorder } from './probe/recorder.ts';
 import { createSession, lacking, within } from './probe/session.ts';
 
 const EXIT_LOST = 1;

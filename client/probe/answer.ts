@@ -1,5 +1,7 @@
 /** What the evidence wants of an answer's body: the task that answered, and the words of a refusal. */
 
+import { reasonOf } from './reason.ts';
+
 /** Of an answer that has ended. */
 export type Answer = {
   readonly task: string | undefined;
@@ -27,7 +29,7 @@ export async function readAnswer(response: Response): Promise<Answer> {
       for (const line of lines) if (line.startsWith('data:')) task = taskIn(line.slice(5)) ?? task;
     }
   } catch (error) {
-    broken = `the answer broke off: ${error instanceof Error ? error.message : String(error)}`;
+    broken = `the answer broke off: ${reasonOf(error)}`;
   }
   if (streams) return { task, text: '', broken };
   return { task: taskIn(text), text: text.slice(0, LONGEST_TEXT), broken };

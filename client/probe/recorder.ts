@@ -2,6 +2,7 @@
 
 import { readAnswer } from './answer.ts';
 import type { Evidence } from './evidence.ts';
+import { reasonOf } from './reason.ts';
 
 export type Recorder = {
   readonly fetch: typeof fetch;
@@ -100,13 +101,4 @@ function methodIn(body: unknown): string | null {
   const message: unknown = JSON.parse(body);
   if (typeof message !== 'object' || !message || !('method' in message)) return null;
   return String(message.method);
-}
-
-/** What went wrong, in a few words: `fetch` hides the reason in its cause. */
-export function reasonOf(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  const { cause } = error;
-  if (!(cause instanceof Error)) return error.message;
-  const code = 'code' in cause ? String(cause.code) : '';
-  return `${error.message}: ${cause.message === '' ? code : cause.message}`;
 }

@@ -20,10 +20,8 @@ describe('what is taken', () => {
   });
 
   test('everything', () => {
-    const given = optionsOf(
-      ...['--calls', '7', '--delay=0', '--timeout', '1.5', '--out', '-'],
-      ...['--header', 'Authorization: Bearer a:b', '--header', 'X-Tenant:  blue '],
-    );
+    const headers = ['--header', 'Authorization: Bearer a:b', '--header', 'X-Tenant:  blue '];
+    const given = optionsOf('--calls', '7', '--delay=0', '--timeout', '1.5', '--out', '-', ...headers);
     expect(given).toMatchObject({ calls: 7, delay: 0, timeout: 1.5, out: '-', check: false });
     expect(given.headers).toEqual([
       ['Authorization', 'Bearer a:b'],
