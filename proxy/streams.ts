@@ -20,6 +20,8 @@ const RENEW_MS = 30_000;
 
 /** Streams that are being attached again at once. */
 const AT_ONCE = 32;
+/** Milliseconds: a home that takes longer must not keep the streams of others waiting. */
+const ATTACHING_MS = 2_000;
 
 type Listening = { readonly session: Session; readonly exchange: Exchange; readonly leave: () => void };
 
@@ -68,12 +70,15 @@ export function createStreams(sessions: Sessions): Streams {
       if (attaching >= AT_ONCE) await new Promise<void>((resolve) => waiting.push(resolve));
       attaching += 1;
       let over = false;
-      return () => {
+      const done = (): void => {
         if (over) return;
         over = true;
+        clearTimeout(late);
         attaching -= 1;
         waiting.shift()?.();
       };
+      const late = setTimeout(done, ATTACHING_MS).unref();
+      return done;
     },
     changed,
     close() {

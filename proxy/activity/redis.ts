@@ -8,6 +8,7 @@ import type { RedisConnection } from '../redis/connection.ts';
 declare module 'ioredis' {
   interface RedisCommander<Context> {
     enterSession(busy: string, claim: string, what: string, now: number, lifeMs: number): Result<0 | 1, Context>;
+    renewEntry(busy: string, what: string, now: number, lifeMs: number): Result<0 | 1, Context>;
     claimSession(busy: string, claim: string, token: string, now: number, lifeMs: number): Result<0 | 1, Context>;
     releaseSession(claim: string, token: string): Result<0 | 1, Context>;
   }
@@ -23,6 +24,12 @@ const CLAIM_LIFE = 30_000;
 const ENTER = `
 if redis.call('EXISTS', KEYS[2]) == 1 then return 0 end
 redis.call('ZADD', KEYS[1], ARGV[2] + ARGV[3], ARGV[1])
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
+return 1`;
+
+/** ARGV: what, now, life in ms. → 0 when another proxy has taken it out: an answer comes through any. */
+const RENEW = `
+if redis.call('ZADD', KEYS[1], 'XX', 'CH', ARGV[2] + ARGV[3], ARGV[1]) == 0 then return 0 end
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 return 1`;
 
@@ -42,7 +49,15 @@ return 0`;
 
 type Entry = { readonly session: string; readonly what: string };
 
-export function redisActivity({ client, circuit }: RedisConnection, now: () => number = Date.now): Activity {
+export type ActivityOptions = {
+  /** Milliseconds since 1970; `Date.now` by default. */
+  readonly now?: () => number;
+  /** Milliseconds; 20,000 by default. */
+  readonly renewEveryMs?: number;
+};
+
+export function redisActivity({ client, circuit }: RedisConnection, options: ActivityOptions = {}): Activity {
+  const { now = Date.now, renewEveryMs = RENEW_EVERY } = options;
   defineCommands(client);
   const entries = new Map<string, Entry>();
   const nameOf = ({ session, what }: Entry): string => `${session} ${what}`;
@@ -53,10 +68,15 @@ export function redisActivity({ client, circuit }: RedisConnection, now: () => n
       client.enterSession(REDIS.busy(hash), REDIS.claim(hash), what, now(), ENTRY_LIFE),
     );
   }
+  async function renew(entry: Entry): Promise<void> {
+    const key = REDIS.busy(digest('sha256', entry.session));
+    const renewed = await circuit.run('renew', () => client.renewEntry(key, entry.what, now(), ENTRY_LIFE));
+    if (renewed === 0) entries.delete(nameOf(entry));
+  }
   const renewing = setInterval(() => {
     // Where it cannot be done now, the next round may; the entry lives long enough for two.
-    for (const entry of entries.values()) enter(entry).catch(() => {});
-  }, RENEW_EVERY).unref();
+    for (const entry of entries.values()) renew(entry).catch(() => {});
+  }, renewEveryMs).unref();
 
   return {
     async enter(session, what) {
@@ -89,6 +109,7 @@ export function redisActivity({ client, circuit }: RedisConnection, now: () => n
 
 function defineCommands(client: Redis): void {
   client.defineCommand('enterSession', { numberOfKeys: 2, lua: ENTER });
+  client.defineCommand('renewEntry', { numberOfKeys: 1, lua: RENEW });
   client.defineCommand('claimSession', { numberOfKeys: 2, lua: CLAIM });
   client.defineCommand('releaseSession', { numberOfKeys: 1, lua: RELEASE });
 }

@@ -4,10 +4,11 @@ import { createHash } from 'node:crypto';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { memoryActivity } from '../../proxy/activity/memory.ts';
-import { redisActivity } from '../../proxy/activity/redis.ts';
+import { type ActivityOptions, redisActivity } from '../../proxy/activity/redis.ts';
 import { type Activity, REDIS, SessionsUnavailable } from '../../proxy/contract.ts';
 import { connectRedis } from '../../proxy/redis/connection.ts';
 import { type TestRedis, startRedis } from '../house/redis.ts';
+import { until } from '../house/until.ts';
 
 let server: TestRedis;
 let direct: Redis;
@@ -20,9 +21,9 @@ afterAll(async () => {
   await server.close();
 });
 
-function overRedis(now?: () => number, url = server.url): Activity {
+function overRedis(options: ActivityOptions = {}, url = server.url): Activity {
   const redis = connectRedis({ url, record: () => {} });
-  const activity = redisActivity(redis, now);
+  const activity = redisActivity(redis, options);
   onTestFinished(() => {
     activity.close();
     redis.close();
@@ -68,8 +69,20 @@ describe.each<[string, () => readonly [Activity, Activity]]>([
 describe('in redis', () => {
   test('what a dead proxy has entered counts for a minute', async () => {
     await overRedis().enter('of the dead', 'x');
-    expect(await overRedis(() => Date.now() + 50_000).claim('of the dead')).toBeUndefined();
-    expect(await overRedis(() => Date.now() + 61_000).claim('of the dead')).toBeDefined();
+    expect(await overRedis({ now: () => Date.now() + 50_000 }).claim('of the dead')).toBeUndefined();
+    expect(await overRedis({ now: () => Date.now() + 61_000 }).claim('of the dead')).toBeDefined();
+  });
+
+  test('what another proxy has taken out, an answer, is not brought back; what goes on is renewed', async () => {
+    const one = overRedis({ renewEveryMs: 20 });
+    const session = 'asked and answered';
+    await one.enter(session, 'question');
+    await one.enter('goes on', 'x');
+    await overRedis().leave(session, 'question');
+    const key = REDIS.busy(createHash('sha256').update('goes on').digest('hex'));
+    const score = await direct.zscore(key, 'x');
+    await until('it is renewed', async () => (await direct.zscore(key, 'x')) !== score);
+    expect(await overRedis().claim(session)).toBeDefined();
   });
 
   test('nothing is kept for ever, and nothing names a session', async () => {
