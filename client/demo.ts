@@ -1,4 +1,4 @@
-/** `npm run demo`: a conversation through two kills of the server that holds it, on this machine alone. */
+/** `npm run demo`: a conversation through a rolling deployment and two kills of its server, on this machine alone. */
 
 import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -12,6 +12,8 @@ import { type Call, startTalk, type Talk } from './demo/talk.ts';
 const DEADLINE = 28_000;
 /** How long an update of the clock may take to come after a kill. */
 const UPDATE_DEADLINE = 5000;
+/** How often the client speaks while a task stops. */
+const BETWEEN_TURNS = 250;
 /** What a call needs to reach a frozen task through the proxy. */
 const ON_ITS_WAY = 200;
 
@@ -50,6 +52,24 @@ async function killInFlight(talk: Talk, home: Program, report: Report): Promise<
   await Promise.all([slow, safe]);
 }
 
+/** As a deployment does it: each task is told to stop, ends when it has given its sessions away, and is started anew. */
+async function roll(tasks: readonly Program[], takeTurns: (count: number) => Promise<void>, report: Report) {
+  for (const task of tasks) {
+    report.event(`SIGTERM to ${task.name}: it gives its sessions away and ends`);
+    let ended = false;
+    const end = task.terminate().then(() => {
+      ended = true;
+    });
+    do {
+      await takeTurns(1);
+      await Promise.race([end, delay(BETWEEN_TURNS)]);
+    } while (!ended);
+    await task.restart();
+  }
+  report.event('every task has been replaced');
+  await takeTurns(1);
+}
+
 async function converse(house: House, report: Report): Promise<Tally> {
   const calls: Call[] = [];
   const url = new URL(`http://127.0.0.1:${house.proxy.port}/mcp`);
@@ -84,6 +104,9 @@ async function converse(house: House, report: Report): Promise<Tally> {
   report.event('a session is open, its stream listens, demo://clock is subscribed');
   await takeTurns(2);
 
+  await roll(house.tasks, takeTurns, report);
+  const rolled = calls.length;
+
   const first = home();
   report.event(`kill -9 ${first.name}, between two calls`);
   await first.kill();
@@ -97,7 +120,7 @@ async function converse(house: House, report: Report): Promise<Tally> {
   await talk.end();
   const migrations = await countMigrations(house.proxy);
   const counters = runs(calls.filter(({ tool }) => tool === 'counter').map(({ value }) => Number(value)));
-  return { calls, kills: 2, migrations, gaps, turns, counters, heard, updates: talk.updates(), sameSession };
+  return { calls, rolled, kills: 2, migrations, gaps, turns, counters, heard, updates: talk.updates(), sameSession };
 }
 
 /** Splits where the counter does not go on. */
@@ -128,7 +151,7 @@ async function main(): Promise<number> {
     throw new Error('It took too long');
   });
   const play = async () => {
-    report.say(' One client, one proxy, three tasks of a stateful MCP server; two of them get killed.');
+    report.say(' One client, one proxy, three tasks of a stateful MCP server: all get replaced, two get killed.');
     const tally = await converse(await build(programs, folder), report);
     return report.verdict(tally, (performance.now() - begun) / 1000);
   };

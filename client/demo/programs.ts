@@ -21,6 +21,8 @@ export type Program = {
   freeze(): void;
   /** SIGKILL; resolves when the process is gone. */
   kill(): Promise<void>;
+  /** SIGTERM; resolves when the process has ended by itself. */
+  terminate(): Promise<void>;
   /** Starts it on its port again, with nothing in its memory. */
   restart(): Promise<void>;
 };
@@ -60,9 +62,10 @@ export function createPrograms(folder: string): Programs {
         port,
         opsPort,
         freeze: () => void life.child.kill('SIGSTOP'),
-        kill: () => gone(life.child),
+        kill: () => gone(life.child, 'SIGKILL'),
+        terminate: () => gone(life.child, 'SIGTERM'),
         async restart() {
-          await gone(life.child);
+          await gone(life.child, 'SIGKILL');
           life = launch(file, args, { ...env, PORT: String(port) });
           await life.listening;
         },
@@ -98,10 +101,10 @@ function portsIn(line: string): Listening | undefined {
   return { port: said.port, opsPort: 'opsPort' in said && typeof said.opsPort === 'number' ? said.opsPort : undefined };
 }
 
-function gone(child: ChildProcess): Promise<void> {
+function gone(child: ChildProcess, signal: 'SIGKILL' | 'SIGTERM'): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null) return Promise.resolve();
   return new Promise((resolve) => {
     child.once('exit', () => resolve());
-    child.kill('SIGKILL');
+    child.kill(signal);
   });
 }

@@ -8,6 +8,8 @@ type Colour = Parameters<typeof styleText>[0];
 /** What the conversation came to. */
 export type Tally = {
   readonly calls: readonly Call[];
+  /** The calls until every task was replaced. */
+  readonly rolled: number;
   readonly kills: number;
   /** As the proxy counted them. */
   readonly migrations: number;
@@ -66,13 +68,19 @@ export function createReport(out: NodeJS.WriteStream): Report {
 type Finding = { readonly good: boolean; readonly what: string; readonly finding: string };
 
 function judge(tally: Tally): readonly Finding[] {
-  const { kills, migrations, counters, calls } = tally;
+  const { kills, migrations, counters, calls, rolled } = tally;
+  const unanswered = calls.slice(0, rolled).filter(({ outcome }) => outcome !== 'answered').length;
   const failures = calls.filter(({ outcome }) => outcome === 'failed').length;
   const unknown = calls.filter(({ outcome }) => outcome === 'unknown').length;
   const tasks = [...new Set(calls.flatMap(({ task }) => task ?? []))].toSorted();
   const runs = counters.map((run) => run.join(' ')).join(' | ');
   return [
     { good: failures === 0, what: 'calls', finding: `${calls.length} made, ${failures} failed` },
+    {
+      good: unanswered === 0,
+      what: 'deployment',
+      finding: `every task replaced under ${rolled} calls, ${unanswered} of them not answered`,
+    },
     {
       good: unknown === 1,
       what: 'unknown',
@@ -84,16 +92,20 @@ function judge(tally: Tally): readonly Finding[] {
       finding: tally.sameSession ? 'one id from first to last' : 'its id changed',
     },
     { good: tasks.length > 1, what: 'tasks', finding: `${tasks.length} answered: ${tasks.join(', ')}` },
-    { good: migrations >= kills, what: 'migrations', finding: `${migrations}, for ${kills} kills` },
+    {
+      good: migrations > kills,
+      what: 'migrations',
+      finding: `${migrations}: ${migrations - kills} for the deployment, ${kills} for the kills`,
+    },
     {
       good: tally.gaps === 0,
       what: 'shared state',
       finding: tally.gaps === 0 ? `no gap in ${tally.turns} turns` : `${tally.gaps} gaps in ${tally.turns} turns`,
     },
     {
-      good: counters.length === kills + 1,
+      good: counters.length === migrations + 1,
       what: 'counter',
-      finding: `${runs}: restarted ${counters.length - 1} times, as it must: it lived in the memory of the killed tasks`,
+      finding: `${runs}: restarted ${counters.length - 1} times, as it must: it lived in the memory of one task at a time`,
     },
     {
       good: tally.heard.every(Boolean),
