@@ -56,14 +56,9 @@ async function killInFlight(talk: Talk, home: Program, report: Report): Promise<
 async function roll(tasks: readonly Program[], takeTurns: (count: number) => Promise<void>, report: Report) {
   for (const task of tasks) {
     report.event(`SIGTERM to ${task.name}: it gives its sessions away and ends`);
-    let ended = false;
-    const end = task.terminate().then(() => {
-      ended = true;
-    });
-    do {
-      await takeTurns(1);
-      await Promise.race([end, delay(BETWEEN_TURNS)]);
-    } while (!ended);
+    const ended = task.terminate().then(() => true);
+    do await takeTurns(1);
+    while (!(await Promise.race([ended, delay(BETWEEN_TURNS, false)])));
     await task.restart();
   }
   report.event('every task has been replaced');

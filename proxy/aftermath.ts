@@ -1,4 +1,5 @@
 /** What follows from an attempt, whatever kind of exchange it was of. */
+import { SessionsUnavailable } from './contract.ts';
 import type { Attempt, Backend, Exchange, JsonRpcId, JsonRpcNotification, Session, Sink } from './contract.ts';
 import { idsOf } from './jsonrpc.ts';
 import { NO_BACKEND } from './refusal.ts';
@@ -35,6 +36,7 @@ export function untouched(
   story.fresh = true;
   if (attempt.kind === 'marked') {
     if (attempt.mark === 'draining') rooms.backends.drains?.(to.id);
+    else rooms.backends.suspect(to.id, new Error('another task is at its address'));
     story.tried.set(to.id, attempt.mark);
     return 'again';
   }
@@ -61,4 +63,15 @@ export function cancel(sink: Sink, questions: readonly JsonRpcId[]): void {
 
 export function say(sink: Sink, message: JsonRpcNotification): void {
   sink.event({ raw: formatEvent(message), messages: [message] });
+}
+
+/** As the registry says; what cannot be asked has not changed. */
+export async function hasNewHome({ sessions }: Rooms, session: Session): Promise<boolean> {
+  try {
+    const now = await sessions.find(session.id, { fresh: true });
+    return now !== undefined && (now.epoch !== session.epoch || now.home.id !== session.home.id);
+  } catch (error) {
+    if (error instanceof SessionsUnavailable) return false;
+    throw error;
+  }
 }

@@ -1,11 +1,12 @@
 /** One attempt of the corridor, and what follows from how it ended. */
 import { unansweredPart } from './address.ts';
-import { cancel, certain, untouched } from './aftermath.ts';
+import { cancel, certain, hasNewHome, untouched } from './aftermath.ts';
 import type { Certain } from './aftermath.ts';
 import type { Attempt, Backend, Exchange, Session } from './contract.ts';
 import { isResponse } from './jsonrpc.ts';
 import type { Kept } from './keeper.ts';
 import { listen } from './listen.ts';
+import type { Quiet } from './quiet.ts';
 import { ID_TAKEN, NO_ANSWER, OUTCOME_UNKNOWN, REGISTRY_DOWN } from './refusal.ts';
 import { RememberingSink, mayChange } from './remember.ts';
 import { mayReplay } from './replay-safety.ts';
@@ -27,17 +28,26 @@ export async function forward(
   if (session !== undefined && intent.kind === 'continue' && intent.verb === 'listen') {
     return listen(rooms, story, exchange, session, to);
   }
-  const leave = session === undefined ? undefined : rooms.quiet.enter(session);
-  const left = leave instanceof Promise ? await leave : leave;
-  if (left === 'moving') return moving(rooms, story);
+  const leave = session && (await begin(rooms, session));
+  if (leave === 'moving') return moving(rooms, story);
   count(rooms, to, 1);
   try {
     return await exchangeWith(rooms, story, exchange, session, to);
   } finally {
     count(rooms, to, -1);
-    left?.();
+    leave?.();
     if (session !== undefined) hearAnswers(rooms, session, story.exchange);
   }
+}
+
+/** Between our reading of a watched session and our entering it, another proxy may have given it a new home. */
+async function begin(rooms: Rooms, session: Session): Promise<ReturnType<Quiet['enter']>> {
+  const entered = rooms.quiet.enter(session);
+  if (!(entered instanceof Promise)) return entered;
+  const leave = await entered;
+  if (leave === 'moving' || !(await hasNewHome(rooms, session))) return leave;
+  leave();
+  return 'moving';
 }
 
 /** Milliseconds: about what a planned migration takes. */

@@ -1,7 +1,6 @@
 /** A client's listening stream: it outlives its home's, attached again to whoever holds the session now. */
 import { withCursor } from './address.ts';
-import { cancel, certain, say, untouched } from './aftermath.ts';
-import { SessionsUnavailable } from './contract.ts';
+import { cancel, certain, hasNewHome, say, untouched } from './aftermath.ts';
 import type { Backend, Exchange, Session, Sink } from './contract.ts';
 import { listsThatMayDiffer } from './journal.ts';
 import { pause } from './story.ts';
@@ -107,14 +106,4 @@ async function afterListening(
   }
   sink.end();
   return { outcome: 'answered', status: streaming ? 200 : status };
-}
-
-async function hasNewHome({ sessions }: Rooms, session: Session): Promise<boolean> {
-  try {
-    const now = await sessions.find(session.id, { fresh: true });
-    return now !== undefined && (now.epoch !== session.epoch || now.home.id !== session.home.id);
-  } catch (error) {
-    if (error instanceof SessionsUnavailable) return false;
-    throw error;
-  }
 }

@@ -6,7 +6,7 @@ import { SessionsUnavailable } from './contract.ts';
 import { isLoopback } from './guard.ts';
 
 export type OrderRooms = {
-  readonly backends: Pick<DrainableBackends, 'drain' | 'undrain'>;
+  readonly backends: Pick<DrainableBackends, 'drain' | 'list' | 'undrain'>;
   /** Hashes of the sessions that are to migrate at their next exchange. */
   readonly orders: Pick<Marks, 'set'>;
 };
@@ -14,6 +14,7 @@ export type OrderRooms = {
 const HASH = /^[\da-f]{64}$/;
 
 /**
+ * - `GET /backends` → 200 `{"backends":[{"id":…,"draining":false,"suspect":false}]}`, as this proxy sees them.
  * - `POST /backends/:id/drain` → 202 `{"backend":id,"draining":true}`, `DELETE` → `…false`; 404 for an unknown id.
  * - `POST /sessions/:hash/migrate` → 202; `:hash` is the SHA-256 of the session's id in hex, for an id stands in no URL.
  *
@@ -23,6 +24,11 @@ const HASH = /^[\da-f]{64}$/;
 export function createOrders({ backends, orders }: OrderRooms): Router {
   const router = express.Router();
   router.use(onlyOperators);
+  router.get('/backends', (_request, response) => {
+    response.json({
+      backends: backends.list().map(({ id, zone, draining, suspect }) => ({ id, zone, draining, suspect })),
+    });
+  });
   router.post('/backends/:id/drain', ({ params: { id } }, response, next) => {
     backends.drain(id).then((done) => answer(response, id, done, true), next);
   });

@@ -44,7 +44,10 @@ export type Judged = {
 export function judge(listed: readonly Backend[], diagnosisOf: (id: string) => Diagnosis): Judged {
   const [first] = listed;
   const answering = listed.filter(({ id }) => diagnosisOf(id).health !== 'dead');
-  if (first === undefined || answering.some(({ id }) => diagnosisOf(id).health === 'alive')) {
+  // Whose last check failed is no witness: with a wrong path all fail, one after the other.
+  const wellKnown = answering.some(({ id }) => diagnosisOf(id).failed === 0);
+  const allAlive = listed.every(({ id }) => diagnosisOf(id).health === 'alive');
+  if (first === undefined || wellKnown || allAlive) {
     return { backends: answering.map((one) => (diagnosisOf(one.id).health === 'alive' ? one : draining(one))) };
   }
   const left = answering.length > 0 ? answering : listed;

@@ -1,6 +1,7 @@
 /** A whole deployment for a flow test: backends by name, proxies in this process, a Redis, clients; closed in one call. */
 
 import { createHash } from 'node:crypto';
+import { z } from 'zod';
 import { parseConfig } from '../../proxy/config.ts';
 import type { RoutingEvent } from '../../proxy/events.ts';
 import { start } from '../../proxy/main.ts';
@@ -49,7 +50,7 @@ export type Flow = {
   readonly talk: (options?: TalkOptions, proxy?: number) => Promise<Talk>;
   /** The same client, through another connection. */
   readonly join: (talk: Talk, proxy: number) => Promise<Talk>;
-  /** Orders a backend to drain. */
+  /** Orders a backend to drain; resolves when every proxy knows. */
   readonly drain: (id: string) => Promise<void>;
   readonly undrain: (id: string) => Promise<void>;
   /** Orders a session to migrate. */
@@ -66,6 +67,8 @@ export type Flow = {
   readonly sessionsAt: (id: string) => Promise<number>;
   readonly close: () => Promise<void>;
 };
+
+const LISTED = z.object({ backends: z.array(z.object({ id: z.string(), draining: z.boolean() })) });
 
 export async function startFlow(options: FlowOptions = {}): Promise<Flow> {
   const { backends = ['a', 'b', 'c'], env = {}, proxies: count = 1, flags = [] } = options;
@@ -114,7 +117,15 @@ function newFlow(
     servers,
     proxies,
     url: proxies[0]!.url,
-    drain: (id) => order('POST', `/backends/${hostOf(id)}/drain`),
+    async drain(id) {
+      await order('POST', `/backends/${hostOf(id)}/drain`);
+      for (const { opsUrl } of proxies) {
+        await until(`every proxy knows that ${id} drains`, async () => {
+          const listed = LISTED.parse(await (await fetch(`${opsUrl}/backends`)).json());
+          return listed.backends.some((backend) => backend.id === hostOf(id) && backend.draining);
+        });
+      }
+    },
     undrain: (id) => order('DELETE', `/backends/${hostOf(id)}/drain`),
     migrate: ({ sessionId }) =>
       order('POST', `/sessions/${createHash('sha256').update(sessionId).digest('hex')}/migrate`),
