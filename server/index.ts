@@ -1,5 +1,7 @@
 /** `mcp-affinity/server`: what a backend may use in its own app. */
 
+export { createDrain } from './drain.ts';
+export type { Drain, DrainOptions } from './drain.ts';
 export { findTaskId } from './identity.ts';
 export { memoryState, redisState } from './state.ts';
 export type { RedisScripts, SessionState, StateOptions, StateValue, StateValues } from './state.ts';

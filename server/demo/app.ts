@@ -13,6 +13,7 @@ import express, {
   type Response,
 } from 'express';
 import { CODE, HEADER } from '../../proxy/contract.ts';
+import type { Drain } from '../drain.ts';
 import type { SessionState } from '../state.ts';
 import { offerClock, startClock } from './clock.ts';
 import { liveSessions, type LiveSession } from './sessions.ts';
@@ -27,6 +28,8 @@ export type DemoOptions = {
   readonly stateless: boolean;
   readonly sessionTtlSeconds: number;
   readonly clockMs: number;
+  /** Hands sessions over that came through a proxy. */
+  readonly drain?: Drain | undefined;
   readonly state: SessionState;
   /** What `/health` calls the store. */
   readonly storeName: string;
@@ -55,11 +58,14 @@ export function createDemo(options: DemoOptions): Demo {
 
   const app = express().disable('x-powered-by');
   app.get('/health', (_request, response) => {
-    const { task, storeName } = options;
+    const { task, storeName, drain } = options;
     const counted = { active_sessions: sessions.size, session_store: storeName };
-    response.json({ status: 'healthy', taskId: task.id, version: task.version, ...counted });
+    const status = drain?.draining ? 'draining' : 'healthy';
+    response.status(drain?.draining ? 503 : 200);
+    response.json({ status, taskId: task.id, version: task.version, ...counted });
   });
   if (LOOPBACK.has(options.host)) app.use(options.path, localhostHostValidation());
+  if (options.drain) app.use(options.path, options.drain.middleware);
   app.use(options.path, express.json({ limit: LARGEST_BODY }));
   app.all(options.path, endpoint({ sessions, create }));
   app.use(refuseBadBody);

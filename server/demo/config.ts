@@ -16,6 +16,8 @@ export type DemoConfig = {
   readonly sessionTtlSeconds: number;
   /** How often `demo://clock` changes by itself, in milliseconds; 0 never. */
   readonly clockMs: number;
+  /** How long a drain may take, in seconds; 5 less than ECS waits before it kills. */
+  readonly drainSeconds: number;
   readonly store: Store;
 };
 
@@ -50,6 +52,7 @@ const SCHEMA = z.object({
   MCP_STATELESS_HTTP: z.enum(['true', 'false'], 'true or false').default('false'),
   VERSION: pattern(/^\S{1,64}$/, 'a word of at most 64 characters').optional(),
   SESSION_TTL_SECONDS: whole(1, LONGEST_LIFE, 'whole seconds').default(86_400),
+  DRAIN_SECONDS: whole(0, LONGEST_LIFE, 'whole seconds').default(25),
   CLOCK_MS: whole(0, LONGEST_TICK, 'whole milliseconds').default(5000),
   REDIS_URL: pattern(/^rediss?:\/\/\S+$/, 'a URL as in redis://host:6379').optional(),
   STATE_DIR: z.string().optional(),
@@ -73,6 +76,7 @@ export function parseDemoConfig(env: Readonly<Record<string, string | undefined>
     version: data.VERSION,
     sessionTtlSeconds: data.SESSION_TTL_SECONDS,
     clockMs: data.CLOCK_MS,
+    drainSeconds: data.DRAIN_SECONDS,
     store: storeOf(data.REDIS_URL, data.STATE_DIR),
   };
   return { kind: 'config', config };

@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import { findPackageJSON } from 'node:module';
+import { createDrain } from '../drain.ts';
 import { findTaskId } from '../identity.ts';
 import { memoryState, type SessionState } from '../state.ts';
 import { createDemo, type Demo, type DemoOptions } from './app.ts';
@@ -11,7 +12,7 @@ import { connectState } from './redis.ts';
 import { fileState } from './state-files.ts';
 
 const BAD_CONFIGURATION = 2;
-/** What still runs at SIGTERM has this long, in milliseconds. */
+/** What still runs after the drain has this long, in milliseconds, or less when the drain took its time. */
 const GRACE = 5000;
 const IDLE_CHECK = 50;
 
@@ -32,13 +33,21 @@ export async function serve(
   const stop = Promise.race(['SIGTERM', 'SIGINT'].map((signal) => new Promise((end) => process.once(signal, end))));
   const task = { id: await findTaskId(env), version: config.version ?? packageVersion() };
   const { state, close } = openState(config);
-  const demo = createDemo({ ...config, task, state, storeName: config.store.kind, extend });
+  const drain = createDrain({
+    id: task.id,
+    graceSeconds: config.drainSeconds,
+    sessionIdleSeconds: config.sessionTtlSeconds,
+    signals: [],
+  });
+  const demo = createDemo({ ...config, task, state, drain, storeName: config.store.kind, extend });
   const server = createServer(demo.app);
   try {
     const port = await listen(server, config);
     process.stdout.write(`${JSON.stringify({ msg: 'listening', port, taskId: task.id })}\n`);
     await stop;
-    await shutDown(server, demo);
+    const stoppedAt = performance.now();
+    await drain.start();
+    await shutDown(server, demo, graceLeft(config, performance.now() - stoppedAt));
     return 0;
   } catch (error) {
     process.stderr.write(`The sample server cannot serve: ${error instanceof Error ? error.message : String(error)}\n`);
@@ -71,13 +80,18 @@ function listen(server: Server, { port, host }: DemoConfig): Promise<number> {
   });
 }
 
-async function shutDown(server: Server, demo: Demo): Promise<void> {
+/** After a drain that took all its time what still runs is cut off: whoever sent the signal will not wait for it. */
+function graceLeft({ drainSeconds }: DemoConfig, drainedMs: number): number {
+  return Math.min(GRACE, Math.max(0, Math.max(GRACE, drainSeconds * 1000) - drainedMs));
+}
+
+async function shutDown(server: Server, demo: Demo, graceMs: number): Promise<void> {
   const closed = new Promise((resolve) => server.close(resolve));
   demo.hush();
   const late = setTimeout(() => {
     void demo.close();
     server.closeAllConnections();
-  }, GRACE);
+  }, graceMs);
   // A connection whose last answer went out after the close would otherwise be kept alive.
   const idle = setInterval(() => server.closeIdleConnections(), IDLE_CHECK);
   await closed;
