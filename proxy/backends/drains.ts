@@ -24,8 +24,11 @@ export interface DrainableBackends extends Backends {
   undrain(id: string): Promise<'unmarked' | 'unknown'>;
 }
 
-/** Milliseconds: the longest `stopTimeout` of ECS. Whoever says that he drains is gone by then. */
-const LAST_WORDS = 120_000;
+/**
+ * Milliseconds. One that drains says so again to the next new session that comes there; one that was started anew in
+ * its place, which nobody may have seen, is back soon.
+ */
+const LAST_WORDS = 5_000;
 
 /** `close` closes neither the marks nor `inner`. */
 export function drainableBackends(inner: Backends, marks: Marks): DrainableBackends {
