@@ -2,9 +2,11 @@
 
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
+import { DEADLINES } from '../../proxy/app.ts';
 import { parseConfig } from '../../proxy/config.ts';
 import type { RoutingEvent } from '../../proxy/events.ts';
 import { start } from '../../proxy/main.ts';
+import type { Given } from '../../proxy/rooms.ts';
 import { createTelemetry } from '../../proxy/telemetry/telemetry.ts';
 import { type TestRedis, startRedis } from './redis.ts';
 import { type TestServer, type TestServers, startServers } from './servers.ts';
@@ -163,7 +165,11 @@ function newFlow(
 }
 
 /** Configured by flags, as everywhere, on free ports. */
-export async function startProxy(origins: readonly string[], flags: readonly string[]): Promise<TestProxy> {
+export async function startProxy(
+  origins: readonly string[],
+  flags: readonly string[],
+  given: Given = {},
+): Promise<TestProxy> {
   const args = ['--port', '0', '--ops-port', '0', '--drain-seconds', '1', ...flags];
   const parsed = parseConfig([...args, ...origins.flatMap((origin) => ['--backend', origin])], {});
   if (parsed.kind === 'faults') throw new Error(parsed.faults.join('\n'));
@@ -173,7 +179,7 @@ export async function startProxy(origins: readonly string[], flags: readonly str
     events.push(event);
     telemetry.record(event);
   };
-  const running = await start(parsed.config, { ...telemetry, record });
+  const running = await start(parsed.config, { ...telemetry, record }, DEADLINES, given);
   return {
     url: `http://127.0.0.1:${running.port}/mcp`,
     opsUrl: `http://127.0.0.1:${running.opsPort}`,
