@@ -71,16 +71,16 @@ export async function relayBackend(port: number, fault: Fault): Promise<RelayedB
   return { ...relay, origin: `http://127.0.0.1:${relay.port}`, id: `127.0.0.1:${relay.port}`, issued, excused };
 }
 
-/** What a proxy says again and again, or to begin with: no calls of a story. */
-const NOISE = /^(?:PING|INFO|HELLO|CLIENT|SELECT|ZRANGEBYSCORE|SUBSCRIBE|PUBLISH|QUIT|SCRIPT|COMMAND)\b/i;
+/** What belongs to a story; a proxy says much more, again and again: it looks for marks, counts sessions, probes. */
+const TELLING = /^(?:eval|evalsha|zadd|zrem) /;
 
-/** Counts the commands to Redis but the noise. Of an answer, all or nothing is lost. */
+/** Counts the commands to Redis that belong to a story. Of an answer, all or nothing is lost. */
 export function relayRedis(port: number, fault: Fault): Promise<Relay> {
   return startRelay(port, (near, far) => {
     let broken = false;
     onWhole(near, commandEnd, (command) => {
       const words = commandIn(command);
-      if (NOISE.test(words) || !fault.next(words)) return void far.write(command);
+      if (!TELLING.test(words) || !fault.next(words)) return void far.write(command);
       if (fault.how === 'before') return reset(near, far);
       broken = true;
       return void far.write(command);
@@ -157,8 +157,9 @@ function commandEnd(held: Buffer): number | undefined {
 }
 
 function commandIn(command: Buffer): string {
-  const [name = '', first = ''] = readCommand(command)?.words ?? [];
-  return `${name} ${first.slice(0, 8)}`.trim();
+  const words = readCommand(command)?.words ?? [];
+  const key = words.find((word) => word.startsWith('mcp-affinity:'));
+  return `${words[0]?.toLowerCase()} ${key?.split(':')[1]}`;
 }
 
 function readCommand(held: Buffer): { readonly end: number; readonly words: readonly string[] } | undefined {

@@ -58,16 +58,16 @@ async function sweep(faults: readonly Fault[], tell: (fault: Fault) => Promise<r
   return wrongs.flat();
 }
 
-const stage = (more: Pick<Stage, 'sessions' | 'backends' | 'flags' | 'given'>): Stage => ({
+const stage = (more: Omit<Stage, 'servers' | 'key'>): Stage => ({
   servers,
   key: randomUUID(),
   ...more,
 });
 
-describe('a call to a backend fails', () => {
+describe.each([true, false])('a call to a backend fails, of a session that listens: %s', (listens) => {
   const tell = (fault: Fault) => {
     const sessions = memorySessions({ ttlSeconds: 600 });
-    return tellDrain(stage({ sessions, backends: fault, flags: [], given: { sessions } }));
+    return tellDrain(stage({ sessions, backends: fault, flags: [], given: { sessions }, listens }));
   };
 
   test('each in each way', { timeout: 60_000 }, async () => {
@@ -84,7 +84,7 @@ describe('a command to Redis fails', () => {
     const relay = await relayRedis(redis.port, fault);
     const flags = ['--redis', `redis://127.0.0.1:${relay.port}`];
     try {
-      return await tellDrain(stage({ sessions: shared, backends: new Fault(), flags, given: {} }));
+      return await tellDrain(stage({ sessions: shared, backends: new Fault(), flags, given: {}, listens: true }));
     } finally {
       await relay.close();
     }
