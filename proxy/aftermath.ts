@@ -1,6 +1,16 @@
 /** What follows from an attempt, whatever kind of exchange it was of. */
 import { SessionsUnavailable } from './contract.ts';
-import type { Attempt, Backend, Exchange, JsonRpcId, JsonRpcNotification, Session, Sink } from './contract.ts';
+import type {
+  Attempt,
+  Backend,
+  Exchange,
+  Fate,
+  JsonRpcId,
+  JsonRpcNotification,
+  Migrated,
+  Session,
+  Sink,
+} from './contract.ts';
 import { idsOf } from './jsonrpc.ts';
 import { NO_BACKEND } from './refusal.ts';
 import { formatEvent } from './sse.ts';
@@ -50,6 +60,13 @@ export function untouched(
   }
   story.tried.set(to.id, attempt.kind);
   return 'again';
+}
+
+/** A backend has not taken a session: it is avoided from now on. Returns its fate in this exchange. */
+export function shun({ backends }: Rooms, to: string, { mark, cause }: Extract<Migrated, { kind: 'failed' }>): Fate {
+  if (mark === 'draining') backends.drains?.(to);
+  else backends.suspect(to, cause);
+  return mark ?? 'unsent';
 }
 
 /** Nobody is left to hear the answers (MCP 2025-11-25, "Cancellation"). */

@@ -1,6 +1,7 @@
 /** Migrates a session whose home serves it still: only while it is quiet everywhere, else it stays for now. */
+import { shun } from './aftermath.ts';
 import { SessionsUnavailable } from './contract.ts';
-import type { Exchange, PlannedReason, Session } from './contract.ts';
+import type { Backend, Exchange, Fate, Migrated, PlannedReason, Session } from './contract.ts';
 import { newHome } from './decide.ts';
 import { pause } from './story.ts';
 import type { Rooms } from './story.ts';
@@ -14,25 +15,60 @@ export async function migratePlanned(
   exchange: Exchange,
   reason: PlannedReason,
 ): Promise<Planned> {
-  const to = newHome(session, { ...(await loadOf(rooms)), backends: rooms.backends.list(), tried: new Map() });
-  if (to === undefined) return 'stays';
+  const first = await nextHome(rooms, session, new Map());
+  if (first === undefined) return 'stays';
   const release = await rooms.quiet.claim(session);
   if (release === undefined) return 'stays';
   try {
     const current = await rooms.sessions.find(session.id, { fresh: true });
     if (current?.epoch !== session.epoch || current.home.id !== session.home.id) return 'changed';
-    const { kind } = await rooms.migrator.migrate(current, to, exchange, reason);
-    if (kind === 'failed' || kind === 'incompatible' || kind === 'unauthorized') rooms.plans.postpone(session);
-    if (kind !== 'migrated' && kind !== 'raced') return kind === 'ended' ? 'changed' : 'stays';
-    rooms.plans.done(session);
-    void rooms.streams.changed(session.id);
-    return 'changed';
+    const migrated = await migrateToOneOf(rooms, current, first, exchange, reason);
+    return concluded(rooms, session, migrated);
   } catch (error) {
     if (error instanceof SessionsUnavailable) return 'stays';
     throw error;
   } finally {
     release();
   }
+}
+
+/** Homes that are asked before the session stays for now: the claim ends before a third could be as slow as it may. */
+const MOST_ASKED = 2;
+
+/** A home that will not have the session is no reason to stay while there is another. */
+async function migrateToOneOf(
+  rooms: Rooms,
+  session: Session,
+  first: Backend,
+  exchange: Exchange,
+  reason: PlannedReason,
+): Promise<Migrated> {
+  const tried = new Map<string, Fate>();
+  let to = first;
+  for (;;) {
+    const migrated = await rooms.migrator.migrate(session, to, exchange, reason);
+    if (migrated.kind !== 'failed') return migrated;
+    tried.set(to.id, shun(rooms, to.id, migrated));
+    const next = tried.size < MOST_ASKED ? await nextHome(rooms, session, tried) : undefined;
+    if (next === undefined) return migrated;
+    to = next;
+  }
+}
+
+function concluded(rooms: Rooms, session: Session, { kind }: Migrated): Planned {
+  if (kind === 'failed' || kind === 'incompatible' || kind === 'unauthorized') rooms.plans.postpone(session);
+  if (kind !== 'migrated' && kind !== 'raced') return kind === 'ended' ? 'changed' : 'stays';
+  rooms.plans.done(session);
+  void rooms.streams.changed(session.id);
+  return 'changed';
+}
+
+async function nextHome(
+  rooms: Rooms,
+  session: Session,
+  tried: ReadonlyMap<string, Fate>,
+): Promise<Backend | undefined> {
+  return newHome(session, { ...(await loadOf(rooms)), backends: rooms.backends.list(), tried });
 }
 
 async function loadOf({ sessions, running, zone, now, draw, maxSessions }: Rooms) {

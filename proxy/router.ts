@@ -1,5 +1,6 @@
 /** The corridor: one exchange from its head to its last byte; the only retry loop in the program. */
 import { address } from './address.ts';
+import { shun } from './aftermath.ts';
 import { forward } from './forward.ts';
 import { HEADER, SessionsUnavailable } from './contract.ts';
 import type { Decision, Exchange, Migrated, Refusal, Session, Sink } from './contract.ts';
@@ -164,9 +165,7 @@ async function afterMigration(rooms: Rooms, story: Story, to: string, migrated: 
     case 'ended':
       return 'again';
     case 'failed':
-      story.tried.set(to, migrated.mark ?? 'unsent');
-      if (migrated.mark === 'draining') rooms.backends.drains?.(to);
-      else rooms.backends.suspect(to, migrated.cause);
+      story.tried.set(to, shun(rooms, to, migrated));
       return 'again';
     case 'unauthorized':
       if (story.sink.shown === 'nothing') {
