@@ -1,6 +1,6 @@
 /** The second port: metrics, liveness and readiness, for operators and orchestrators only. */
 
-import express, { type Express, type Router } from 'express';
+import express, { type Express, type NextFunction, type Request, type Response, type Router } from 'express';
 
 /**
  * An Express app with `GET /metrics` (the text of `metrics()`), `/healthz` (200 while the process serves) and `/readyz`
@@ -41,6 +41,13 @@ export function createOps(options: {
   app.use(options.orders);
   app.use((_request, response) => {
     response.status(404).json({ error: 'not found' });
+  });
+  // Express's own answer would show the stack.
+  app.use((error: unknown, _request: Request, response: Response, next: NextFunction) => {
+    if (response.headersSent) return next(error);
+    if (error instanceof URIError) response.status(400).json({ error: 'the path cannot be read' });
+    else response.status(500).json({ error: 'internal error' });
+    return undefined;
   });
   return app;
 }
