@@ -27,10 +27,8 @@ export type Home = {
   welcome: (headers: IncomingMessage['headers']) => Welcome | undefined;
   /** The answers that clients gave to its questions. */
   readonly answers: readonly unknown[];
-  /** Streams that are open. */
-  readonly listeners: number;
-  /** Says a message on every listening stream. */
-  tell(message: object): void;
+  /** Says a message on the session's listening stream, which must be open. */
+  tell(session: string, message: object): void;
   /** From now on nobody listens at its address. */
   close(): Promise<void>;
   /** Listens again, and has forgotten everything. */
@@ -39,13 +37,13 @@ export type Home = {
 
 type State = {
   readonly sessions: Set<string>;
-  readonly streams: Set<ServerResponse>;
+  readonly streams: Map<string, ServerResponse>;
   readonly answers: unknown[];
   welcome: Home['welcome'];
 };
 
 export async function startHome(): Promise<Home> {
-  const state: State = { sessions: new Set(), streams: new Set(), answers: [], welcome: () => undefined };
+  const state: State = { sessions: new Set(), streams: new Map(), answers: [], welcome: () => undefined };
   let server: Server | undefined;
   let port = 0;
   async function open(): Promise<void> {
@@ -59,11 +57,10 @@ export async function startHome(): Promise<Home> {
   return Object.assign(state, {
     id: `127.0.0.1:${port}`,
     origin: `http://127.0.0.1:${port}`,
-    get listeners() {
-      return state.streams.size;
-    },
-    tell(message: object) {
-      for (const stream of state.streams) stream.write(`data: ${JSON.stringify({ jsonrpc: '2.0', ...message })}\n\n`);
+    tell(session: string, message: object) {
+      const stream = state.streams.get(session);
+      if (stream === undefined) throw new Error('Nobody listens');
+      stream.write(`data: ${JSON.stringify({ jsonrpc: '2.0', ...message })}\n\n`);
     },
     open,
     async close() {
@@ -91,7 +88,7 @@ async function serve(state: State, id: string, request: IncomingMessage, respons
   }
   const session = String(request.headers['mcp-session-id']);
   if (!state.sessions.has(session)) return json(404, { error: { code: -32001, message: 'Session not found' } });
-  if (request.method === 'GET') return listenTo(state, response);
+  if (request.method === 'GET') return listenTo(state, session, response);
   if (request.method === 'DELETE') state.sessions.delete(session);
   if (message.method === undefined && request.method === 'POST') state.answers.push(parsed);
   if (message.id !== undefined && message.method !== undefined)
@@ -99,8 +96,8 @@ async function serve(state: State, id: string, request: IncomingMessage, respons
   return void response.writeHead(request.method === 'DELETE' ? 200 : 202).end();
 }
 
-function listenTo({ streams }: State, response: ServerResponse): void {
-  streams.add(response);
-  response.once('close', () => streams.delete(response));
+function listenTo({ streams }: State, session: string, response: ServerResponse): void {
+  streams.set(session, response);
+  response.once('close', () => streams.delete(session));
   response.writeHead(200, { 'content-type': 'text/event-stream' }).flushHeaders();
 }
