@@ -143,9 +143,8 @@ describe('the home has died', () => {
     await listen(story);
     await story.home.close();
     await until('it has ended', async () => (await story.ask()).status === 404);
-    await until('the stream is closed', () =>
-      story.proxy.events.some((one) => one.type === 'stream' && one.change === 'closed'),
-    );
+    const closed = () => story.proxy.events.some((one) => one.type === 'stream' && one.change === 'closed');
+    expect(await until('the stream is closed', closed)).toBe(true);
   });
 
   test('no home yet: the request is held, and served when one comes', async () => {

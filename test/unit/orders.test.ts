@@ -1,7 +1,7 @@
 /** What a person may order: who is refused, and what becomes of an order that cannot be taken. */
 
 import { once } from 'node:events';
-import { type Server, createServer, request } from 'node:http';
+import { type IncomingMessage, type Server, createServer, request } from 'node:http';
 import { text } from 'node:stream/consumers';
 import express from 'express';
 import { afterEach, describe, expect, test } from 'vitest';
@@ -44,7 +44,9 @@ async function orders(rooms: Partial<OrderRooms['backends'] & OrderRooms['orders
   const ask = async (path: string, { method = 'POST', headers = {}, body = '' }: Asking = {}) => {
     const type: Record<string, string> = method === 'POST' ? { 'content-type': 'application/json' } : {};
     const sent = request({ host: '127.0.0.1', port, path, method, headers: { ...type, ...headers } }).end(body);
-    const [answer] = await once(sent, 'response');
+    const answer = await new Promise<IncomingMessage>((resolve, reject) => {
+      sent.once('response', resolve).once('error', reject);
+    });
     return { status: answer.statusCode, retryAfter: answer.headers['retry-after'], body: await text(answer) };
   };
   return { ask, taken };
