@@ -23,10 +23,10 @@ export type DrainOptions = {
 };
 
 export type Drain = {
-  /** Goes before the handlers of the MCP endpoint; before or after a body parser. Detached use is fine. */
-  middleware(request: IncomingMessage, response: ServerResponse, next: (error?: unknown) => void): void;
+  /** Goes before the handlers of the MCP endpoint; before or after a body parser. */
+  readonly middleware: (request: IncomingMessage, response: ServerResponse, next: (error?: unknown) => void) => void;
   /** A handler for the readiness check: 200, or 503 while draining. */
-  ready(request: IncomingMessage, response: ServerResponse): void;
+  readonly ready: (request: IncomingMessage, response: ServerResponse) => void;
   /** True from the begin of the drain on, also when it is over. */
   readonly draining: boolean;
   /**
