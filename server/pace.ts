@@ -30,7 +30,7 @@ export function pacer<T>(spanMs: number, act: (item: T) => void): Pacer<T> {
       due += gap * (0.5 + Math.random());
       act(item);
     }
-    if (waiting.size > 0) timer = setTimeout(run, due - performance.now());
+    if (waiting.size > 0) timer = setTimeout(run, Math.max(0, due - performance.now()));
   };
 
   return {
@@ -39,7 +39,7 @@ export function pacer<T>(spanMs: number, act: (item: T) => void): Pacer<T> {
       most = Math.max(most, waiting.size);
       if (timer) return;
       due = Math.max(due, performance.now());
-      timer = setTimeout(run, due - performance.now());
+      timer = setTimeout(run, Math.max(0, due - performance.now()));
     },
     stop() {
       waiting.clear();

@@ -39,7 +39,7 @@ export type Sessions = {
   readonly handle: (request: IncomingMessage & { readonly body?: unknown }, response: ServerResponse) => Promise<void>;
   /** The sessions' servers, in the order they were opened. */
   readonly servers: McpServer[];
-  /** Errors that transports reported. */
+  /** Errors that servers and their transports reported. */
   readonly errors: Error[];
   /** Lets `hold` return. */
   readonly release: () => void;
@@ -75,7 +75,7 @@ export function sdkSessions(): Sessions {
       onsessioninitialized: (id) => void transports.set(id, transport),
       onsessionclosed: (id) => void transports.delete(id),
     });
-    transport.onerror = (error) => void errors.push(error);
+    Object.assign(server.server, { onerror: (error: Error) => void errors.push(error) });
     await server.connect(transport);
     servers.push(server);
     return transport;

@@ -1,6 +1,6 @@
 /** Which questions of a server are open, read from bytes cut anywhere. */
 
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { type Asking, answersIn, questionReader } from '../../server/questions.ts';
 
