@@ -93,16 +93,16 @@ describe.each([
     const flow = await begin({ proxies });
     const talks = await Promise.all(Array.from({ length: 20 }, (_, at) => flow.talk({}, at % proxies)));
     for (const [at, talk] of talks.entries()) await listening(flow, talk, at + 1);
-    let over = false;
+    const over = new AbortController();
     const said: string[] = [];
     const talking = talks.map(async (talk) => {
-      while (!over) said.push(await talk.outcome('ping'));
+      while (!over.signal.aborted) said.push(await talk.outcome('ping'));
     });
     for (const { id } of flow.servers.servers) {
       expect(await flow.backend(id).stop()).toBe(0);
       await flow.backend(id).restart();
     }
-    over = true;
+    over.abort();
     await Promise.all(talking);
     expect(said.filter((answer) => !/^[abc]$/.test(answer))).toEqual([]);
     expect(said.length).toBeGreaterThan(200);

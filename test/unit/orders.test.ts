@@ -22,6 +22,7 @@ type Asking = { readonly method?: string; readonly headers?: Record<string, stri
 async function orders(rooms: Partial<OrderRooms['backends'] & OrderRooms['orders']> = {}) {
   const taken: string[] = [];
   const own: OrderRooms['backends'] & OrderRooms['orders'] = {
+    list: () => [{ id: 'a:1', origin: 'http://a:1', draining: true, suspect: false, zone: 'x' }],
     async drain(id) {
       taken.push(`drain ${id}`);
       return id === 'a:1' ? 'marked' : 'unknown';
@@ -155,10 +156,18 @@ test('an answer to a look is no order', async () => {
   expect(taken).toEqual([]);
 });
 
+test('the backends are listed, without their addresses', async () => {
+  const { ask } = await orders();
+  const listed = await ask('/backends', { method: 'GET' });
+  expect(listed.status).toBe(200);
+  expect(JSON.stringify(listed)).toContain('draining');
+  expect(JSON.stringify(listed)).not.toContain('http:');
+});
+
 test('orders are taken from loopback only', async () => {
   let status = 0;
   const router = createOrders({
-    backends: { drain: async () => 'marked', undrain: async () => 'unmarked' },
+    backends: { list: () => [], drain: async () => 'marked', undrain: async () => 'unmarked' },
     orders: { async set() {} },
   });
   const app = express().use((incoming, _response, next) => {
