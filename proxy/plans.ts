@@ -14,7 +14,7 @@ export interface Orders {
 export interface Plans {
   /** Why the session should migrate at an exchange with these messages; not while it has something to lose by it. */
   due(session: Session, messages: readonly JsonRpcMessage[]): PlannedReason | undefined;
-  /** It is due, or may soon be: every proxy must know what runs in it. */
+  /** It is due, may soon be, or has been until a moment ago: every proxy must know what runs in it. */
   watches(session: Session): boolean;
   /** Some are due, or may soon be. */
   readonly any: boolean;
@@ -38,19 +38,26 @@ export type PlansOptions = {
 
 /** Milliseconds. */
 const POSTPONED = 10_000;
+/** Milliseconds: a migration that was begun before its order was undone has ended then, as has its claim. */
+const UNDER_WAY = 30_000;
 
 export function createPlans({ backends, orders, chaos, settleMs, now }: PlansOptions): Plans {
   /** Since when, by backend id and by hash. */
   let draining = new Map<string, number>();
   let ordered = new Map<string, number>();
+  /** Until when, by backend id and by hash. */
+  const undone = new Map<string, number>();
   const postponed = new Map<string, number>();
   const listeners = new Set<() => void>();
 
   function learn(): void {
+    const before = [...draining.keys(), ...ordered.keys()];
     const drainingNow = backends.list().flatMap((one) => (one.draining ? [one.id] : []));
     draining = new Map(drainingNow.map((id) => [id, draining.get(id) ?? now()]));
     ordered = new Map([...orders.list()].map((hash) => [hash, ordered.get(hash) ?? now()]));
     if (draining.size + ordered.size === 0) postponed.clear();
+    for (const id of before) if (!draining.has(id) && !ordered.has(id)) undone.set(id, now() + UNDER_WAY);
+    for (const [id, until] of undone) if (until <= now()) undone.delete(id);
     for (const listener of listeners) listener();
   }
   const undo = [backends.onChange(learn), orders.onChange(learn)];
@@ -58,6 +65,8 @@ export function createPlans({ backends, orders, chaos, settleMs, now }: PlansOpt
 
   const orderedSince = (session: Session): number | undefined =>
     ordered.size === 0 ? undefined : ordered.get(digest('sha256', session.id));
+  const mayBeUnderWay = ({ id, home }: Session): boolean =>
+    undone.size > 0 && [home.id, digest('sha256', id)].some((key) => (undone.get(key) ?? 0) > now());
   const settled = (since: number | undefined): boolean => since !== undefined && now() - since >= settleMs;
 
   function reason(session: Session, messages: readonly JsonRpcMessage[]): PlannedReason | undefined {
@@ -73,7 +82,8 @@ export function createPlans({ backends, orders, chaos, settleMs, now }: PlansOpt
       if (planned === undefined || !journal.initialized || busyUntil > now()) return undefined;
       return (postponed.get(session.id) ?? 0) > now() ? undefined : planned;
     },
-    watches: (session) => chaos || draining.has(session.home.id) || orderedSince(session) !== undefined,
+    watches: (session) =>
+      chaos || draining.has(session.home.id) || orderedSince(session) !== undefined || mayBeUnderWay(session),
     get any() {
       return draining.size + ordered.size > 0;
     },

@@ -66,6 +66,7 @@ async function turn(rooms: Rooms, story: Story): Promise<Turn> {
   const found = await find(rooms, story);
   if (found === 'unavailable')
     return story.sink.shown === 'stream' ? hold(rooms, story) : refused(story, REGISTRY_DOWN);
+  noteEpoch(story, found);
   const addressed = address(story.exchange, found);
   if (addressed.kind === 'later' && !story.reread) {
     story.reread = true;
@@ -92,6 +93,14 @@ async function plannedNow(rooms: Rooms, story: Story, session: Session): Promise
   if (reason === undefined) return false;
   story.planned = true;
   return (await migratePlanned(rooms, session, exchange, reason)) === 'changed';
+}
+
+/** Another proxy has given it a new home, maybe at the same backend: that the old one had gone says nothing of it. */
+function noteEpoch(story: Story, found: Session | undefined): void {
+  if (found === undefined) return;
+  const moved = story.epoch !== undefined && story.epoch !== found.epoch;
+  if (moved && story.tried.get(found.home.id) !== 'unsent') story.tried.delete(found.home.id);
+  story.epoch = found.epoch;
 }
 
 /** The registry's word, and only where the exchange names a session. */

@@ -50,6 +50,8 @@ export type Story = {
   /** What is left of the client's request: answered parts are not sent again. */
   exchange: Exchange;
   readonly sink: Sink;
+  /** The session's as it was found last. */
+  epoch: number | undefined;
   /** How attempts ended since the last wait, by backend id. */
   readonly tried: Map<string, Fate>;
   turns: number;
@@ -84,6 +86,7 @@ export function beginStory(exchange: Exchange, sink: Sink): Story {
   return {
     exchange,
     sink,
+    epoch: undefined,
     tried: new Map(),
     turns: 0,
     losses: 0,

@@ -1,0 +1,116 @@
+/** Two proxies of a model: the real rooms over one registry, each call to it a step of its own, and heard by the other. */
+
+import { memoryActivity } from '../../../proxy/activity/memory.ts';
+import { drainableBackends, memoryMarks } from '../../../proxy/backends/drains.ts';
+import { staticBackends } from '../../../proxy/backends/static.ts';
+import { type Sessions, SessionsUnavailable } from '../../../proxy/contract.ts';
+import type { RoutingEvent } from '../../../proxy/events.ts';
+import { newListeners } from '../../../proxy/listeners.ts';
+import { createMigrator } from '../../../proxy/migrate.ts';
+import { migrateListening } from '../../../proxy/planned.ts';
+import { createPlans } from '../../../proxy/plans.ts';
+import { createQuiet } from '../../../proxy/quiet.ts';
+import { type Router, createRouter } from '../../../proxy/router.ts';
+import { memorySessions } from '../../../proxy/sessions/memory.ts';
+import type { Rooms } from '../../../proxy/story.ts';
+import { createStreams } from '../../../proxy/streams.ts';
+import type { Schedule } from './schedule.ts';
+import type { ModelServers } from './servers.ts';
+
+export type ModelProxies = {
+  readonly routers: readonly Router[];
+  /** What is true. */
+  readonly registry: Sessions;
+  readonly drains: ReturnType<typeof memoryMarks>;
+  readonly orders: ReturnType<typeof memoryMarks>;
+  /** While it is away every call of the proxies to it fails. */
+  readonly outage: (away: boolean) => void;
+  readonly close: () => Promise<void>;
+};
+
+/** `hear` is told what the proxies record. */
+export function newProxies(
+  servers: ModelServers,
+  schedule: Schedule,
+  hear: (event: RoutingEvent) => void,
+): ModelProxies {
+  const { turn, draw } = schedule;
+  const registry = memorySessions({ ttlSeconds: 86_400 });
+  const [drains, orders] = [memoryMarks(), memoryMarks()];
+  const activity = memoryActivity();
+  const changes = newListeners<{ readonly id: string; readonly by: number }>();
+  let away = false;
+  let made = 0;
+  const token = (): string => `token ${(made += 1)}`;
+
+  function sessionsOf(by: number): Sessions {
+    const reach = async <T>(what: string, ask: () => Promise<T>): Promise<T> => {
+      await turn(`proxy ${by} asks the registry to ${what}`);
+      if (away) throw new SessionsUnavailable('away');
+      return ask();
+    };
+    const tell = (id: string): void => void turn(`the other hears of ${by}`).then(() => changes.tell({ id, by }));
+    return {
+      ...registry,
+      find: (id) => reach('find', () => registry.find(id)),
+      create: (session) => reach('create', () => registry.create(session)),
+      async replace(from, to) {
+        const now = await reach('replace', () => registry.replace(from, to));
+        if (now?.revision === to.revision) tell(from.id);
+        return now;
+      },
+      async end(id) {
+        await reach('end', () => registry.end(id));
+        tell(id);
+      },
+      onChange: (f) => changes.add((change) => change.by !== by && f(change.id)),
+    };
+  }
+
+  function newProxy(by: number) {
+    const sessions = sessionsOf(by);
+    const backends = drainableBackends(staticBackends(servers.all.map(({ id }) => `http://${id}`)), drains);
+    const telemetry = { record: hear };
+    const shared = { sessions, backends, upstream: servers.upstream, telemetry, now: Date.now, draw, token };
+    const plans = createPlans({ backends, orders, chaos: false, settleMs: 100, now: Date.now });
+    const quiet = createQuiet(activity, (session) => plans.watches(session), token);
+    plans.onChange(() => quiet.watchedMore());
+    const streams = createStreams(sessions);
+    const rooms: Rooms = {
+      ...shared,
+      migrator: createMigrator(shared),
+      streams,
+      plans,
+      quiet,
+      running: new Map(),
+      zone: undefined,
+      maxSessions: Infinity,
+      holdSeconds: 10,
+      onSessionLost: 'migrate',
+      replay: 'safe',
+    };
+    const stop = migrateListening(rooms);
+    const close = async (): Promise<void> => {
+      stop();
+      plans.close();
+      streams.close();
+      await backends.close();
+    };
+    return { router: createRouter(rooms), close };
+  }
+
+  const proxies = [newProxy(1), newProxy(2)];
+  return {
+    routers: proxies.map(({ router }) => router),
+    registry,
+    drains,
+    orders,
+    outage(now) {
+      schedule.say(now ? 'the registry is away' : 'the registry is back');
+      away = now;
+    },
+    async close() {
+      await Promise.all(proxies.map(({ close }) => close()));
+    },
+  };
+}
