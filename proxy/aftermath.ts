@@ -92,3 +92,15 @@ export async function hasNewHome({ sessions }: Rooms, session: Session): Promise
     throw error;
   }
 }
+
+/** The session had another home at its end than we believed: that one holds it still. */
+export function sayGoodbye(
+  rooms: Rooms,
+  { exchange }: Story,
+  believed: Session | undefined,
+  ended: Session | undefined,
+) {
+  if (ended === undefined || ended.backendSessionId === believed?.backendSessionId) return;
+  const home = rooms.backends.list().find(({ id }) => id === ended.home.id);
+  if (home !== undefined) rooms.migrator.discard(ended, home, exchange);
+}

@@ -200,8 +200,8 @@ export interface Sessions {
    * the other writer's session if not, undefined if it has ended. Throws SessionsUnavailable; it may then have been stored.
    */
   replace(from: Session, to: Session): Promise<Session | undefined>;
-  /** Idempotent. Throws SessionsUnavailable. */
-  end(id: string): Promise<void>;
+  /** Idempotent. Returns what has ended, as far as that is known. Throws SessionsUnavailable. */
+  end(id: string): Promise<Session | undefined>;
   /** Calls `f` when another proxy has, or may have, replaced or ended the session. Returns an idempotent undo. */
   onChange(f: (id: string) => void): () => void;
   /** Sessions per backend id: advisory, never throws. */

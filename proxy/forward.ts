@@ -1,6 +1,6 @@
 /** One attempt of the corridor, and what follows from how it ended. */
 import { unansweredPart } from './address.ts';
-import { cancel, certain, hasNewHome, untouched } from './aftermath.ts';
+import { cancel, certain, hasNewHome, sayGoodbye, untouched } from './aftermath.ts';
 import type { Certain } from './aftermath.ts';
 import type { Attempt, Backend, Exchange, Session } from './contract.ts';
 import { isResponse } from './jsonrpc.ts';
@@ -90,6 +90,7 @@ async function exchangeWith(
   const attempt = await certain(rooms, exchange, session, to, sent);
   const kept = await memory.settled();
   if (kept.kind !== 'stored') return notKept(rooms, story, to, kept);
+  sayGoodbye(rooms, story, session, kept.ended);
   if (kept.change !== undefined) rooms.telemetry.record({ type: 'session', change: kept.change });
   return settle(rooms, story, session, to, attempt);
 }

@@ -24,13 +24,13 @@ export type KeeperRooms = {
 };
 
 /**
- * - `stored`: the client may be shown the answer; `change` says what it did
+ * - `stored`: the client may be shown the answer; `change` says what it did, `ended` what the session was at its end
  * - `unavailable`: the registry cannot be reached
  * - `taken`: the backend issued an id that another session has
  * - `superseded`: the session has migrated meanwhile, and its new home was not told
  */
 export type Kept =
-  | { readonly kind: 'stored'; readonly change?: 'opened' | 'ended' }
+  | { readonly kind: 'stored'; readonly change?: 'opened' | 'ended'; readonly ended?: Session | undefined }
   | { readonly kind: 'unavailable' | 'taken'; readonly orphan?: Session }
   | { readonly kind: 'superseded' };
 
@@ -128,8 +128,7 @@ function endingKeeper(session: Session, { sessions }: KeeperRooms): Keeper {
     store() {
       done = true;
       return orUnavailable(async () => {
-        await sessions.end(session.id);
-        return { kind: 'stored', change: 'ended' };
+        return { kind: 'stored', change: 'ended', ended: await sessions.end(session.id) };
       });
     },
   };

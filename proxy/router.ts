@@ -1,6 +1,6 @@
 /** The corridor: one exchange from its head to its last byte; the only retry loop in the program. */
 import { address } from './address.ts';
-import { shun } from './aftermath.ts';
+import { sayGoodbye, shun } from './aftermath.ts';
 import { forward } from './forward.ts';
 import { HEADER, SessionsUnavailable } from './contract.ts';
 import type { Decision, Exchange, Migrated, Refusal, Session, Sink } from './contract.ts';
@@ -149,14 +149,14 @@ async function carryOut(
     case 'wait':
       return hold(rooms, story);
     case 'end':
-      return ended(rooms, story);
+      return ended(rooms, story, session);
     case 'migrate': {
       const { session: moving, to, reason } = decision;
       const migrated = await rooms.migrator.migrate(moving, to, story.exchange, reason);
-      return afterMigration(rooms, story, to.id, migrated);
+      return afterMigration(rooms, story, moving, to.id, migrated);
     }
     case 'refuse':
-      return decision.ends === true ? lost(rooms, story, decision, 'policy') : refused(story, decision);
+      return decision.ends === true ? lost(rooms, story, session, decision, 'policy') : refused(story, decision);
   }
 }
 
@@ -164,7 +164,13 @@ function askedToStay(exchange: Exchange): Exchange {
   return { ...exchange, headers: [...exchange.headers, HEADER.affinityStay, '1'] };
 }
 
-async function afterMigration(rooms: Rooms, story: Story, to: string, migrated: Migrated): Promise<Turn> {
+async function afterMigration(
+  rooms: Rooms,
+  story: Story,
+  session: Session,
+  to: string,
+  migrated: Migrated,
+): Promise<Turn> {
   switch (migrated.kind) {
     case 'migrated':
     case 'raced':
@@ -184,7 +190,7 @@ async function afterMigration(rooms: Rooms, story: Story, to: string, migrated: 
       story.sink.end();
       return { outcome: 'answered', status: migrated.status };
     case 'incompatible':
-      return lost(rooms, story, SESSION_NOT_FOUND, 'incompatible');
+      return lost(rooms, story, session, SESSION_NOT_FOUND, 'incompatible');
     case 'unavailable':
       return refused(story, REGISTRY_DOWN);
   }
@@ -201,10 +207,10 @@ async function hold(rooms: Rooms, story: Story): Promise<Turn> {
   return 'again';
 }
 
-async function end(rooms: Rooms, story: Story): Promise<'ended' | 'unavailable'> {
+async function end(rooms: Rooms, story: Story, session: Session | undefined): Promise<'ended' | 'unavailable'> {
   const { intent } = story.exchange;
   try {
-    if (intent.kind === 'continue') await rooms.sessions.end(intent.id);
+    if (intent.kind === 'continue') sayGoodbye(rooms, story, session, await rooms.sessions.end(intent.id));
     return 'ended';
   } catch (error) {
     if (error instanceof SessionsUnavailable) return 'unavailable';
@@ -212,15 +218,21 @@ async function end(rooms: Rooms, story: Story): Promise<'ended' | 'unavailable'>
   }
 }
 
-async function lost(rooms: Rooms, story: Story, refusal: Refusal, cause: 'incompatible' | 'policy'): Promise<Ending> {
-  if ((await end(rooms, story)) === 'unavailable') return refused(story, REGISTRY_DOWN);
+async function lost(
+  rooms: Rooms,
+  story: Story,
+  session: Session | undefined,
+  refusal: Refusal,
+  cause: 'incompatible' | 'policy',
+): Promise<Ending> {
+  if ((await end(rooms, story, session)) === 'unavailable') return refused(story, REGISTRY_DOWN);
   rooms.telemetry.record({ type: 'session', change: 'lost', cause });
   return refused(story, refusal);
 }
 
 /** A DELETE whose home cannot be asked: the session is over all the same. */
-async function ended(rooms: Rooms, story: Story): Promise<Ending> {
-  if ((await end(rooms, story)) === 'unavailable') return refused(story, REGISTRY_DOWN);
+async function ended(rooms: Rooms, story: Story, session: Session | undefined): Promise<Ending> {
+  if ((await end(rooms, story, session)) === 'unavailable') return refused(story, REGISTRY_DOWN);
   rooms.telemetry.record({ type: 'session', change: 'ended' });
   story.sink.head(200, ['content-length', '0']);
   story.sink.end();

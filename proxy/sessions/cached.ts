@@ -147,12 +147,13 @@ function newChanger(store: Sessions, entries: Entries, counts: Counts): Pick<Ses
     },
     async end(id) {
       const home = entries.known(id)?.home.id;
-      await write(
+      const ended = await write(
         id,
         () => store.end(id),
         () => undefined,
       );
       if (home !== undefined) counts.add(home, -1);
+      return ended;
     },
   };
 }

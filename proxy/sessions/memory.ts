@@ -49,7 +49,9 @@ export function memorySessions({ ttlSeconds, now = Date.now }: MemorySessionsOpt
       return there?.revision === from.revision ? keep(to) : there;
     },
     async end(id) {
+      const there = alive(id);
       entries.delete(id);
+      return there;
     },
     onChange: () => () => {},
     async countByBackend() {

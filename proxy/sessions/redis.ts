@@ -123,8 +123,10 @@ function newCalls({
     async end(id) {
       const hash = changes.know(id);
       const message = changes.message(hash);
-      const home = await write('end', () => client.endSession(REDIS.session(hash), REDIS.changes, message));
-      if (home !== null) held.remove(home, hash);
+      const text = await write('end', () => client.endSession(REDIS.session(hash), REDIS.changes, message));
+      const ended = text === null ? undefined : readRecord(id, text);
+      if (ended) held.remove(ended.home.id, hash);
+      return ended;
     },
   };
 }

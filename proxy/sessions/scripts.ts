@@ -31,9 +31,9 @@ redis.call('HSET', KEYS[1], 'revision', ARGV[2], 'home', ARGV[3], 'record', ARGV
 redis.call('PUBLISH', ARGV[6], ARGV[7])
 return ''`;
 
-/** ARGV: channel, message. → the home's id, or nil when there was nothing to end. */
+/** ARGV: channel, message. → the record, or nil when there was nothing to end. */
 export const END = `
-local home = redis.call('HGET', KEYS[1], 'home')
+local record = redis.call('HGET', KEYS[1], 'record')
 if redis.call('DEL', KEYS[1]) == 0 then return false end
 redis.call('PUBLISH', ARGV[1], ARGV[2])
-return home`;
+return record`;

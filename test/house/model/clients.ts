@@ -78,7 +78,7 @@ export function newClient(routers: readonly Router[], schedule: Schedule, reques
     open() {
       if (session !== undefined || opening) return;
       opening = true;
-      void open().then(() => {
+      void open().finally(() => {
         opening = false;
       });
     },

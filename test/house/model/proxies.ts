@@ -60,8 +60,9 @@ export function newProxies(
         return now;
       },
       async end(id) {
-        await reach('end', () => registry.end(id));
+        const ended = await reach('end', () => registry.end(id));
         tell(id);
+        return ended;
       },
       onChange: (f) => changes.add((change) => change.by !== by && f(change.id)),
     };

@@ -101,7 +101,7 @@ export function newServers(ids: readonly string[], { turn, say }: Schedule): Mod
     if (intent.verb === 'post') return post(server, held, exchange, session, sink);
     say(`${server.id} forgets ${session.backendSessionId}`);
     server.sessions.delete(session.backendSessionId);
-    for (const end of [...held.streams]) end('clean');
+    for (const end of held.streams) end('clean');
     return answer(sink, 200, undefined);
   }
 
@@ -116,7 +116,7 @@ export function newServers(ids: readonly string[], { turn, say }: Schedule): Mod
       server.up = false;
       const dead = [...server.sessions.values()];
       server.sessions.clear();
-      for (const { streams } of dead) for (const end of [...streams]) end('broken');
+      for (const { streams } of dead) for (const end of streams) end('broken');
     },
     restart(server) {
       say(`restart ${server.id}`);
