@@ -4,6 +4,8 @@ import type { Backend } from './contract.ts';
 export type Load = {
   /** Sessions by backend id: what the registry counted, and this proxy's changes since. Advisory. */
   readonly held: ReadonlyMap<string, number>;
+  /** Sessions that this proxy is opening, by backend id: nobody has counted them yet. */
+  readonly opening: ReadonlyMap<string, number>;
   /** Exchanges of this proxy that run, by backend id. */
   readonly running: ReadonlyMap<string, number>;
   /** The proxy's own zone. */
@@ -55,11 +57,17 @@ function lighter(
   return sessions < 0 || (sessions === 0 && exchanges < 0) ? other : one;
 }
 
-/** Sessions held; for one that is new, at first, what the others hold on average. */
-function burden(one: Backend, all: readonly Backend[], { held, now }: Load): number {
-  const own = held.get(one.id) ?? 0;
+/** Sessions held, those to come included; for one that is new, at first, what the others hold on average. */
+function burden(one: Backend, all: readonly Backend[], load: Load): number {
+  const { now } = load;
+  const own = sessionsAt(one, load);
   const youth = 1 - (now - (one.since ?? -Infinity)) / SLOW_START_MS;
   if (youth <= 0 || all.length === 1) return own;
-  const others = all.reduce((sum, { id }) => sum + (held.get(id) ?? 0), 0) - own;
+  const others = all.reduce((sum, other) => sum + sessionsAt(other, load), 0) - own;
   return Math.max(own, (others / (all.length - 1)) * youth);
+}
+
+/** Held, or being opened. */
+export function sessionsAt({ id }: Backend, { held, opening }: Load): number {
+  return (held.get(id) ?? 0) + (opening.get(id) ?? 0);
 }

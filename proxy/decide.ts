@@ -1,5 +1,5 @@
 /** Intent × session × backends × what was tried → what to do next. Pure. */
-import { balance } from './balance.ts';
+import { balance, sessionsAt } from './balance.ts';
 import type { Load } from './balance.ts';
 import { CODE } from './contract.ts';
 import type { Backend, Decision, Fate, Intent, MigrationReason, Refusal, Session } from './contract.ts';
@@ -109,8 +109,8 @@ function decideOpen(able: readonly Backend[], given: Circumstances): Decision {
   );
 }
 
-function hasRoom({ id }: Backend, { load, maxSessions }: Pick<Circumstances, 'load' | 'maxSessions'>): boolean {
-  return (load.held.get(id) ?? 0) < maxSessions;
+function hasRoom(one: Backend, { load, maxSessions }: Pick<Circumstances, 'load' | 'maxSessions'>): boolean {
+  return sessionsAt(one, load) < maxSessions;
 }
 
 function forwardTo(to: Backend | undefined): Decision {
@@ -120,7 +120,7 @@ function forwardTo(to: Backend | undefined): Decision {
 
 /** What belongs to no session goes where the fewest exchanges run. */
 function runningOnly(load: Load): Load {
-  return { ...load, held: NO_SESSIONS };
+  return { ...load, held: NO_SESSIONS, opening: NO_SESSIONS };
 }
 
 /** For exchanges that belong to no session: how many a backend holds does not matter. */

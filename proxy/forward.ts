@@ -30,11 +30,12 @@ export async function forward(
   }
   const leave = session && (await begin(rooms, session));
   if (leave === 'moving') return moving(rooms, story);
-  count(rooms, to, 1);
+  const maps = intent.kind === 'open' ? [rooms.running, rooms.opening] : [rooms.running];
+  for (const map of maps) count(map, to, 1);
   try {
     return await exchangeWith(rooms, story, exchange, session, to);
   } finally {
-    count(rooms, to, -1);
+    for (const map of maps) count(map, to, -1);
     leave?.();
     if (session !== undefined) hearAnswers(rooms, session, story.exchange);
   }
@@ -68,10 +69,10 @@ function hearAnswers({ quiet }: Rooms, session: Session, { intent }: Exchange): 
   }
 }
 
-function count({ running }: Rooms, { id }: Backend, change: 1 | -1): void {
-  const now = (running.get(id) ?? 0) + change;
-  if (now === 0) running.delete(id);
-  else running.set(id, now);
+function count(map: Map<string, number>, { id }: Backend, change: 1 | -1): void {
+  const now = (map.get(id) ?? 0) + change;
+  if (now === 0) map.delete(id);
+  else map.set(id, now);
 }
 
 async function exchangeWith(

@@ -43,7 +43,7 @@ export function startJourney({ backends, telemetry, running, zone, now, draw }: 
     },
     next() {
       const left = backends.list().filter(({ id }) => !tried.has(id));
-      const chosen = pick(left, { held: NO_SESSIONS, running, zone, now: now(), draw });
+      const chosen = pick(left, { held: NO_SESSIONS, opening: NO_SESSIONS, running, zone, now: now(), draw });
       if (chosen === undefined) return false;
       to = chosen;
       fate = 'unsent';

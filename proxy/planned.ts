@@ -71,8 +71,8 @@ async function nextHome(
   return newHome(session, { ...(await loadOf(rooms)), backends: rooms.backends.list(), tried });
 }
 
-async function loadOf({ sessions, running, zone, now, draw, maxSessions }: Rooms) {
-  return { load: { held: await sessions.countByBackend(), running, zone, now: now(), draw }, maxSessions };
+async function loadOf({ sessions, opening, running, zone, now, draw, maxSessions }: Rooms) {
+  return { load: { held: await sessions.countByBackend(), opening, running, zone, now: now(), draw }, maxSessions };
 }
 
 /** Sessions at once, and how often those that listen are looked at, in milliseconds. */

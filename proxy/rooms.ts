@@ -56,7 +56,16 @@ export function buildHouse(config: Config, telemetry: TelemetryWithMetrics, give
   plans.onChange(() => quiet.watchedMore());
   const streams = createStreams(sessions);
   const migrator = createMigrator(shared);
-  const rooms: Rooms = { ...config, ...shared, streams, migrator, plans, quiet, running: new Map() };
+  const rooms: Rooms = {
+    ...config,
+    ...shared,
+    streams,
+    migrator,
+    plans,
+    quiet,
+    opening: new Map(),
+    running: new Map(),
+  };
   const stopMigrating = migrateListening(rooms);
   telemetry.countSessions(async () => byState(await sessions.countByBackend(), backends.list()));
   return {

@@ -125,6 +125,7 @@ async function decideNow(rooms: Rooms, story: Story, session: Session | undefine
     tried: story.tried,
     load: {
       held: choosing ? await rooms.sessions.countByBackend() : NONE,
+      opening: rooms.opening,
       running: rooms.running,
       zone: rooms.zone,
       now: rooms.now(),

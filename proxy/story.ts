@@ -34,6 +34,8 @@ export type Rooms = {
   readonly maxSessions: number;
   /** The proxy's own, where it is known. */
   readonly zone: string | undefined;
+  /** Sessions that are being opened, by backend id. */
+  readonly opening: Map<string, number>;
   /** Exchanges that run, listening ones apart, by backend id. */
   readonly running: Map<string, number>;
   readonly onSessionLost: 'migrate' | 'not-found';

@@ -24,6 +24,7 @@ const atA = newSession({ home: { id: 'a', origin: 'http://a' } });
 type Given = Partial<Circumstances> & { fates?: Record<string, Fate>; held?: ReadonlyMap<string, number> };
 const loaded = (more: Partial<Load> = {}): Load => ({
   held: new Map(),
+  opening: new Map(),
   running: new Map(),
   zone: undefined,
   now: 0,
@@ -164,6 +165,7 @@ const anyBackends = fc.uniqueArray(
 const counts = fc.dictionary(names, fc.nat(50)).map((of) => new Map(Object.entries(of)));
 const anyLoad: fc.Arbitrary<Load> = fc.record({
   held: counts,
+  opening: fc.constant(new Map()),
   running: counts,
   zone: fc.constantFrom(undefined, 'x', 'y'),
   now: fc.nat(2 * SLOW_START_MS),
@@ -283,6 +285,12 @@ describe('balance', () => {
     const { c: later = 0 } = open(30, all, loaded({ held, now: SLOW_START_MS }));
     expect(first).toBeLessThan(later);
     expect(later).toBeGreaterThan(12);
+  });
+
+  test('sessions that are being opened count', () => {
+    const [a, b] = [backend('a'), backend('b')];
+    const opening = new Map([['a', 2]]);
+    expect(balance([a, b], loaded({ held: new Map([['b', 1]]), opening }))).toBe(b);
   });
 
   test('backends that are all new are none of them held back', () => {

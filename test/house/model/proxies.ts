@@ -83,6 +83,7 @@ export function newProxies(
       streams,
       plans,
       quiet,
+      opening: new Map(),
       running: new Map(),
       zone: undefined,
       maxSessions: Infinity,
