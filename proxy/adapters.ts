@@ -12,6 +12,7 @@ import type { Config } from './config.ts';
 import { REDIS } from './contract.ts';
 import type { Activity, Backends, Sessions } from './contract.ts';
 import type { Telemetry } from './events.ts';
+import { WATCHED_MS } from './plans.ts';
 import { connectRedis } from './redis/connection.ts';
 import { cachedSessions } from './sessions/cached.ts';
 import { memorySessions } from './sessions/memory.ts';
@@ -24,6 +25,8 @@ export type Registry = {
   readonly drains: Marks;
   /** Hashes of sessions that are ordered to migrate. */
   readonly orders: Marks;
+  /** Ids of backends that drain in the eyes of some proxy. */
+  readonly watched: Marks;
   readonly activity: Activity;
   /** Milliseconds until every proxy has read what one has written. */
   readonly settleMs: number;
@@ -43,13 +46,15 @@ export function openRegistry(
       ? () => memorySessions({ ttlSeconds })
       : () => cachedSessions(redisSessions({ redis, ttlSeconds }), { ttlSeconds });
   const sessions = own ?? opened();
-  const marks = (key: string): Marks => (redis === undefined ? memoryMarks() : redisMarks(redis, key));
-  const [drains, orders] = [marks(REDIS.drains), marks(REDIS.orders)];
+  const marks = (key: string, lifeMs?: number): Marks =>
+    redis === undefined ? memoryMarks() : redisMarks(redis, key, lifeMs === undefined ? {} : { lifeMs });
+  const [drains, orders, watched] = [marks(REDIS.drains), marks(REDIS.orders), marks(REDIS.watched, WATCHED_MS)];
   const activity = redis === undefined ? memoryActivity() : redisActivity(redis);
   return {
     sessions,
     drains,
     orders,
+    watched,
     activity,
     // More than two of their looks.
     settleMs: redis === undefined ? 0 : 2.5 * LOOK_EVERY_MS,
@@ -57,6 +62,7 @@ export function openRegistry(
       activity.close();
       drains.close();
       orders.close();
+      watched.close();
       if (own === undefined) await sessions.close();
       redis?.close();
     },

@@ -317,6 +317,8 @@ export const REDIS = {
   changes: 'mcp-affinity:changes',
   /** ZSET of backend ids that are ordered to drain, by the time the order ends. */
   drains: 'mcp-affinity:drains',
+  /** ZSET of backend ids that drain in the eyes of some proxy, by the time it said so for the last time. */
+  watched: 'mcp-affinity:watched',
   /** ZSET of hashes of sessions that are ordered to migrate, by the time the order ends. */
   orders: 'mcp-affinity:orders',
   /** ZSET of what runs in a session, by the time it counts as dead. One slot with `claim`, for one script uses both. */

@@ -11,6 +11,14 @@ export interface Orders {
   onChange(f: () => void): () => void;
 }
 
+/** Ids of backends that drain in the eyes of some proxy: no two see the same at the same moment. */
+export interface Watched {
+  list(): ReadonlySet<string>;
+  /** For `WATCHED_MS`. Throws SessionsUnavailable. */
+  set(id: string): Promise<void>;
+  onChange(f: () => void): () => void;
+}
+
 export interface Plans {
   /** Why the session should migrate at an exchange with these messages; not while it has something to lose by it. */
   due(session: Session, messages: readonly JsonRpcMessage[]): PlannedReason | undefined;
@@ -29,6 +37,7 @@ export interface Plans {
 export type PlansOptions = {
   readonly backends: Backends;
   readonly orders: Orders;
+  readonly watched: Watched;
   /** Migrate before every POST that carries a request. */
   readonly chaos: boolean;
   /** Milliseconds until every proxy knows what one has learnt. */
@@ -40,8 +49,10 @@ export type PlansOptions = {
 const POSTPONED = 10_000;
 /** Milliseconds: a migration that was begun before its order was undone has ended then, as has its claim. */
 const UNDER_WAY = 30_000;
+export const WATCHED_MS = 60_000;
+const ANNOUNCE_EVERY = 20_000;
 
-export function createPlans({ backends, orders, chaos, settleMs, now }: PlansOptions): Plans {
+export function createPlans({ backends, orders, watched, chaos, settleMs, now }: PlansOptions): Plans {
   /** Since when, by backend id and by hash. */
   let draining = new Map<string, number>();
   let ordered = new Map<string, number>();
@@ -53,14 +64,16 @@ export function createPlans({ backends, orders, chaos, settleMs, now }: PlansOpt
   function learn(): void {
     const before = [...draining.keys(), ...ordered.keys()];
     const drainingNow = backends.list().flatMap((one) => (one.draining ? [one.id] : []));
-    draining = new Map(drainingNow.map((id) => [id, draining.get(id) ?? now()]));
+    draining = new Map(drainingNow.map((id) => [id, draining.get(id) ?? Infinity]));
+    for (const [id, since] of draining) if (since === Infinity) announcer.announce(id);
     ordered = new Map([...orders.list()].map((hash) => [hash, ordered.get(hash) ?? now()]));
     if (draining.size + ordered.size === 0) postponed.clear();
     for (const id of before) if (!draining.has(id) && !ordered.has(id)) undone.set(id, now() + UNDER_WAY);
     for (const [id, until] of undone) if (until <= now()) undone.delete(id);
     for (const listener of listeners) listener();
   }
-  const undo = [backends.onChange(learn), orders.onChange(learn)];
+  const announcer = newAnnouncer(watched, () => draining, now, learn);
+  const undo = [backends.onChange(learn), orders.onChange(learn), watched.onChange(learn)];
   learn();
 
   const orderedSince = (session: Session): number | undefined =>
@@ -83,7 +96,11 @@ export function createPlans({ backends, orders, chaos, settleMs, now }: PlansOpt
       return (postponed.get(session.id) ?? 0) > now() ? undefined : planned;
     },
     watches: (session) =>
-      chaos || draining.has(session.home.id) || orderedSince(session) !== undefined || mayBeUnderWay(session),
+      chaos ||
+      draining.has(session.home.id) ||
+      watched.list().has(session.home.id) ||
+      orderedSince(session) !== undefined ||
+      mayBeUnderWay(session),
     get any() {
       return draining.size + ordered.size > 0;
     },
@@ -97,8 +114,22 @@ export function createPlans({ backends, orders, chaos, settleMs, now }: PlansOpt
       listeners.add(f);
       return () => void listeners.delete(f);
     },
-    close() {
-      for (const one of undo) one();
-    },
+    close: () => [announcer.close, ...undo].forEach((one) => one()),
   };
+}
+
+/** Only when all can know of it may its sessions leave: what runs in them at another proxy must be known. */
+function newAnnouncer(watched: Watched, draining: () => Map<string, number>, now: () => number, learn: () => void) {
+  function announce(id: string): void {
+    const known = (): void => {
+      if (draining().get(id) === Infinity) draining().set(id, now());
+    };
+    if (watched.list().has(id)) known();
+    // Where it cannot be said now, the next round may.
+    else watched.set(id).then(known, () => {});
+  }
+  const announcing = setInterval(() => {
+    for (const id of draining().keys()) watched.set(id).then(learn, () => {});
+  }, ANNOUNCE_EVERY).unref();
+  return { announce, close: () => clearInterval(announcing) };
 }

@@ -49,9 +49,9 @@ export function buildHouse(config: Config, telemetry: TelemetryWithMetrics, give
       ? discover(config, record, (origin) => upstream.sever(origin))
       : { backends: given.backends, found: Promise.resolve() };
   const backends = drainableBackends(discovery.backends, registry.drains);
-  const { sessions, orders, activity, settleMs } = registry;
+  const { sessions, orders, watched, activity, settleMs } = registry;
   const shared = { sessions, backends, upstream, telemetry, now: Date.now, draw: Math.random, token: randomUUID };
-  const plans = createPlans({ ...shared, orders, settleMs, chaos: config.chaosMigrate });
+  const plans = createPlans({ ...shared, orders, watched, settleMs, chaos: config.chaosMigrate });
   const quiet = createQuiet(activity, (session) => plans.watches(session), randomUUID);
   plans.onChange(() => quiet.watchedMore());
   const streams = createStreams(sessions);

@@ -8,7 +8,7 @@ import { SESSION_NOT_FOUND, decide } from './decide.ts';
 import { responseHeaders } from './headers.ts';
 import { migratePlanned } from './planned.ts';
 import { INTERNAL, NO_BACKEND, REGISTRY_DOWN } from './refusal.ts';
-import { beginStory, pause, refused } from './story.ts';
+import { beginStory, noteEpoch, pause, refused } from './story.ts';
 import type { Ending, Rooms, Story, Turn } from './story.ts';
 
 export interface Router {
@@ -93,14 +93,6 @@ async function plannedNow(rooms: Rooms, story: Story, session: Session): Promise
   if (reason === undefined) return false;
   story.planned = true;
   return (await migratePlanned(rooms, session, exchange, reason)) === 'changed';
-}
-
-/** Another proxy has given it a new home, maybe at the same backend: that the old one had gone says nothing of it. */
-function noteEpoch(story: Story, found: Session | undefined): void {
-  if (found === undefined) return;
-  const moved = story.epoch !== undefined && story.epoch !== found.epoch;
-  if (moved && story.tried.get(found.home.id) !== 'unsent') story.tried.delete(found.home.id);
-  story.epoch = found.epoch;
 }
 
 /** The registry's word, and only where the exchange names a session. */

@@ -124,3 +124,11 @@ export function pause(ms: number, signal: AbortSignal, backends: Backends): Prom
     signal.addEventListener('abort', over, { once: true });
   });
 }
+
+/** Another proxy has given it a new home, maybe at the same backend: that the old one had gone says nothing of it. */
+export function noteEpoch(story: Story, found: Session | undefined): void {
+  if (found === undefined) return;
+  if (story.epoch !== undefined && story.epoch !== found.epoch && story.tried.get(found.home.id) !== 'unsent')
+    story.tried.delete(found.home.id);
+  story.epoch = found.epoch;
+}

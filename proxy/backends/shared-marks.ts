@@ -9,8 +9,16 @@ export const LOOK_EVERY_MS = 1_000;
 /** Milliseconds. A mark that nobody undid: a task that was drained so long ago is gone. */
 const LIFE_MS = 7 * 86_400_000;
 
+export type MarksOptions = {
+  /** Milliseconds since 1970; `Date.now` by default. */
+  readonly now?: () => number;
+  /** How long a mark holds that nobody undoes, in milliseconds; a week by default. */
+  readonly lifeMs?: number;
+};
+
 /** Asks Redis every second; while that cannot be reached, what was known last holds. */
-export function redisMarks({ client, circuit }: RedisConnection, key: string, now: () => number = Date.now): Marks {
+export function redisMarks({ client, circuit }: RedisConnection, key: string, options: MarksOptions = {}): Marks {
+  const { now = Date.now, lifeMs = LIFE_MS } = options;
   const listeners = newListeners<void>();
   let marked: ReadonlySet<string> = new Set();
   let asking = false;
@@ -37,7 +45,7 @@ export function redisMarks({ client, circuit }: RedisConnection, key: string, no
   return {
     list: () => marked,
     async set(id) {
-      await circuit.run('drain', () => client.zadd(key, now() + LIFE_MS, id));
+      await circuit.run('drain', () => client.zadd(key, now() + lifeMs, id));
       know(new Set([...marked, id]));
     },
     async clear(id) {

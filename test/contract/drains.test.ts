@@ -18,7 +18,7 @@ afterAll(() => server.close());
 
 function overRedis(now?: () => number): Marks {
   const redis = connectRedis({ url: server.url, record: () => {} });
-  const marks = redisMarks(redis, REDIS.drains, now);
+  const marks = redisMarks(redis, REDIS.drains, now && { now });
   onTestFinished(() => {
     marks.close();
     redis.close();

@@ -26,6 +26,7 @@ const EFFECT_MS = 3000;
 const table = newTable('Clients', 'client', [
   'affinity',
   'home drained',
+  'home stopped',
   'home killed between calls',
   'during a safe call',
   'during another call',
@@ -125,7 +126,7 @@ test('docs/compatibility.md says what was run', () => {
 
 async function tell({ name, version, connect }: Guest): Promise<'the same session' | 'another session'> {
   const row = table.row(name, version);
-  const servers = await startServers();
+  const servers = await startServers(undefined, { DRAIN_SECONDS: '5' });
   const redis = await startRedis();
   const flags = ['--redis', redis.url];
   const proxies = [await startProxy(servers.origins, flags), await startProxy(servers.origins, flags)];
@@ -146,6 +147,7 @@ async function tell({ name, version, connect }: Guest): Promise<'the same sessio
       ]);
     });
     await row.check('home drained', () => drain(guest, servers, proxies));
+    await row.check('home stopped', () => stop(guest, servers, proxies));
     await row.check('home killed between calls', async () => {
       before.home = (await count(guest)).task;
       await servers.get(before.home).kill();
@@ -168,6 +170,23 @@ async function tell({ name, version, connect }: Guest): Promise<'the same sessio
     await redis.close();
     await servers.close();
   }
+}
+
+/** The same by SIGTERM: the home hands the session over before it ends. */
+async function stop(client: ForeignClient, servers: TestServers, proxies: readonly TestProxy[]): Promise<void> {
+  const { task: home } = await count(client);
+  const ended = servers.get(home).stop();
+  const first = await until('another server answers', async () => {
+    const said = await count(client);
+    return said.task !== home && said;
+  });
+  expect([first.value, await count(client)]).toEqual([1, { task: first.task, value: 2 }]);
+  expect(await ended).toBe(0);
+  await servers.get(home).restart();
+  const unplanned = proxies.flatMap(({ events }) =>
+    events.filter((event) => event.type === 'migration' && event.reason !== 'drain'),
+  );
+  expect(unplanned).toEqual([]);
 }
 
 /** Calls go on, none fails, and the session leaves its home while that still serves it. */

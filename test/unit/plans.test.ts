@@ -17,13 +17,16 @@ const hash = createHash('sha256').update(session.id).digest('hex');
 
 let backends: DrainableBackends;
 let orders: Marks;
+let watched: Marks;
 let now: number;
 beforeEach(() => {
   backends = drainableBackends(staticBackends(['http://a:1', 'http://b:1']), memoryMarks());
   orders = memoryMarks();
+  watched = memoryMarks();
   now = 1_000_000;
 });
-const begin = (chaos = false): Plans => createPlans({ backends, orders, chaos, settleMs: SETTLE, now: () => now });
+const begin = (chaos = false): Plans =>
+  createPlans({ backends, orders, watched, chaos, settleMs: SETTLE, now: () => now });
 
 test('nothing is due by itself', () => {
   const plans = begin();
@@ -45,6 +48,7 @@ describe.each([
     // A migration may be under way still.
     expect([plans.due(session, CALL), plans.watches(session)]).toEqual([undefined, true]);
     now += 30_000;
+    await watched.clear('a:1');
     expect(plans.watches(session)).toBe(false);
   });
 

@@ -36,7 +36,7 @@ export function newProxies(
 ): ModelProxies {
   const { turn, draw } = schedule;
   const registry = memorySessions({ ttlSeconds: 86_400 });
-  const [drains, orders] = [memoryMarks(), memoryMarks()];
+  const [drains, orders, watched] = [memoryMarks(), memoryMarks(), memoryMarks()];
   const activity = memoryActivity();
   const changes = newListeners<{ readonly id: string; readonly by: number }>();
   let away = false;
@@ -73,7 +73,7 @@ export function newProxies(
     const backends = drainableBackends(staticBackends(servers.all.map(({ id }) => `http://${id}`)), drains);
     const telemetry = { record: hear };
     const shared = { sessions, backends, upstream: servers.upstream, telemetry, now: Date.now, draw, token };
-    const plans = createPlans({ backends, orders, chaos: false, settleMs: 100, now: Date.now });
+    const plans = createPlans({ backends, orders, watched, chaos: false, settleMs: 100, now: Date.now });
     const quiet = createQuiet(activity, (session) => plans.watches(session), token);
     plans.onChange(() => quiet.watchedMore());
     const streams = createStreams(sessions);
