@@ -43,7 +43,13 @@ export interface House {
 export function buildHouse(config: Config, telemetry: TelemetryWithMetrics, given: Given = {}): House {
   const record: Telemetry['record'] = (event) => telemetry.record(event);
   const registry = openRegistry(config, record, given.sessions);
-  const upstream = createUpstream({ answerSeconds: config.answerSeconds, mark: given.mark ?? [] });
+  const upstream = createUpstream({
+    answerSeconds: config.answerSeconds,
+    mark: given.mark ?? [],
+    onAnswer({ id, suspect }) {
+      if (suspect) backends.answers?.(id);
+    },
+  });
   const discovery =
     given.backends === undefined
       ? discover(config, record, (origin) => upstream.sever(origin))

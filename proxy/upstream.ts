@@ -13,6 +13,8 @@ export type UpstreamOptions = {
   readonly answerSeconds: number | undefined;
   /** Fields of our own, said to every backend. */
   readonly mark?: RawHeaders;
+  /** Told who has begun an answer, whatever it says. */
+  readonly onAnswer?: (by: Backend) => void;
 };
 
 const CONNECT_MS = 3000;
@@ -37,7 +39,7 @@ type Running = Map<string, Set<(cause: Error) => void>>;
  * Two pools without a cap, as undici's scans its sockets: with thousands of listening streams among them, each POST
  * would pay for the scan.
  */
-export function createUpstream({ answerSeconds, mark = [] }: UpstreamOptions): ClosableUpstream {
+export function createUpstream({ answerSeconds, mark = [], onAnswer }: UpstreamOptions): ClosableUpstream {
   const options: Agent.Options = {
     connections: null,
     pipelining: 1,
@@ -53,7 +55,9 @@ export function createUpstream({ answerSeconds, mark = [] }: UpstreamOptions): C
   return {
     send(exchange, session, to, sink) {
       const agent = exchange.method === 'GET' ? streams : posts;
-      return new Promise((resolve) => attempt(agent, { exchange, session, to, sink, mark }, running, resolve));
+      return new Promise((resolve) =>
+        attempt(agent, { exchange, session, to, sink, mark, onAnswer }, running, resolve),
+      );
     },
     sever(origin) {
       const cause = new Error('the backend does not answer any more');
@@ -71,6 +75,7 @@ type Sending = {
   readonly to: Backend;
   readonly sink: Sink;
   readonly mark: RawHeaders;
+  readonly onAnswer: UpstreamOptions['onAnswer'] | undefined;
 };
 
 function enter(running: Running, origin: string, breakOff: (cause: Error) => void): () => void {
@@ -118,7 +123,9 @@ function attempt(agent: Agent, sending: Sending, running: Running, resolve: (att
       started = true;
     },
     onResponseStart(controller, status) {
-      if (status >= 200) answer = readAnswer(sending, status, rawHeaders(controller.rawHeaders));
+      if (status < 200) return;
+      sending.onAnswer?.(to);
+      answer = readAnswer(sending, status, rawHeaders(controller.rawHeaders));
     },
     onResponseData(controller, chunk) {
       if (answer?.data(chunk) !== false) return;

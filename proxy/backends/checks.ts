@@ -9,10 +9,12 @@ import { connect } from 'node:net';
  * - `unwell`: it answers, with another status
  * - `refused`: a live host says that nobody listens, or breaks the connection off
  * - `silent`: no answer in time, or no way there: a hung process, or a host that has vanished
+ * - `answered`: no check at all: an exchange was answered there
  * - `unknown`: our own trouble, which says nothing about it
  */
 export type Finding =
   | { readonly kind: 'well' }
+  | { readonly kind: 'answered' }
   | { readonly kind: 'unknown' }
   | { readonly kind: 'unwell' | 'refused' | 'silent'; readonly cause: string };
 

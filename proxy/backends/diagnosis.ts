@@ -19,10 +19,16 @@ export const UNKNOWN: Diagnosis = { health: 'alive', hung: false, cause: '', fai
 
 const IN_A_ROW = 2;
 
+/** It is not dead, though no check says yet that it is well. */
+function vouchedFor(before: Diagnosis): Diagnosis {
+  return before.health === 'dead' ? { ...UNKNOWN, cause: before.cause, failed: 1 } : before;
+}
+
 /** Two in a row without an answer: dead. Two that failed otherwise: draining. One that is well: alive. */
 export function diagnose(before: Diagnosis, finding: Finding): Diagnosis {
   if (finding.kind === 'unknown') return before;
   if (finding.kind === 'well') return UNKNOWN;
+  if (finding.kind === 'answered') return vouchedFor(before);
   const failed = before.failed + 1;
   const unreachable = finding.kind === 'unwell' ? 0 : before.unreachable + 1;
   const silent = finding.kind === 'silent' ? before.silent + 1 : 0;

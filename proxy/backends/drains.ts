@@ -70,6 +70,7 @@ export function drainableBackends(inner: Backends, marks: Marks): DrainableBacke
       said.delete(id);
       inner.suspect(id, cause);
     },
+    answers: (id) => inner.answers?.(id),
     drains(id) {
       if (known(id)) said.add(id);
     },

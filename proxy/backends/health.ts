@@ -84,6 +84,7 @@ export function checkedBackends(inner: Backends, options: CheckOptions = {}): Ba
       if (dropped && hasVanished(cause)) onHung?.(before.origin);
       ward.soon(id);
     },
+    answers: ward.answered,
     onChange: listeners.add,
     async close() {
       undo();
@@ -99,6 +100,8 @@ type Ward = {
   readonly admit: (backends: readonly Backend[]) => void;
   readonly diagnosisOf: (id: string) => Diagnosis;
   readonly soon: (id: string) => void;
+  /** It has answered an exchange. */
+  readonly answered: (id: string) => void;
   readonly close: () => void;
 };
 type Patient = { readonly origin: string; readonly watched: Watch; diagnosis: Diagnosis };
@@ -133,6 +136,10 @@ function openWard(
     admit,
     diagnosisOf: (id) => patients.get(id)?.diagnosis ?? UNKNOWN,
     soon: (id) => patients.get(id)?.watched.soon(),
+    answered(id) {
+      if (patients.get(id)?.diagnosis.health === 'dead') patients.get(id)?.watched.soon();
+      learn(id, { kind: 'answered' });
+    },
     close: () => admit([]),
   };
 }

@@ -109,6 +109,28 @@ describe('a backend', () => {
     expect(said()).toEqual(['a draining', 'a dead', 'a draining', 'a alive']);
   });
 
+  test('that was dead and answers an exchange is no longer, though others are found well first', async () => {
+    begin({});
+    now = { a: 'refused', b: 'refused' };
+    await rounds(2);
+    expect(seen()).toBe('a? b?');
+    backends.answers?.('a');
+    now = { a: 'unknown', b: 'well' };
+    await rounds(2);
+    expect(seen()).toBe('a b');
+    now['a'] = 'refused';
+    await rounds(2);
+    expect(seen()).toBe('b');
+  });
+
+  test('that answers badly stays what it is, whatever it answers to others', async () => {
+    begin();
+    now['a'] = 'unwell';
+    await rounds(2);
+    backends.answers?.('a');
+    expect(seen()).toBe('(a) b');
+  });
+
   test.each(['silent', 'refused', 'unwell'])('that is %s every other time is well', async (trouble) => {
     begin();
     for (let turn = 0; turn < 4; turn += 1) {
