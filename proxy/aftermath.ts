@@ -19,7 +19,10 @@ import type { Rooms, Story, Turn } from './story.ts';
 
 export type Certain = Exclude<Attempt, { kind: 'doubtful' }>;
 
-/** A home that answers a ping of the session knows it: its words were about something else. */
+/**
+ * A home that answers a ping of the session knows it: its words were about something else. Where it can not be asked,
+ * words that came before anything ran are no answer for the client: its home is lost.
+ */
 export async function certain(
   rooms: Rooms,
   exchange: Exchange,
@@ -28,9 +31,9 @@ export async function certain(
   attempt: Attempt,
 ): Promise<Certain> {
   if (attempt.kind !== 'doubtful') return attempt;
-  if (session === undefined || (await rooms.migrator.knows(session, to, exchange))) {
-    return certain(rooms, exchange, session, to, attempt.show());
-  }
+  const known = session === undefined || (await rooms.migrator.knows(session, to, exchange));
+  if (typeof known !== 'boolean' && attempt.of === 'gone') return known;
+  if (known !== false) return certain(rooms, exchange, session, to, attempt.show());
   if (attempt.of === 'gone') return { kind: 'gone' };
   const cause = new Error('the home does not know the session');
   return { kind: 'lost', cause, unanswered: idsOf(exchange), forgotten: true };

@@ -219,6 +219,8 @@ export interface Backends {
   suspect(id: string, cause: Error): void;
   /** It says itself that it drains, until it refuses or leaves. */
   drains?(id: string): void;
+  /** It answers, whatever was thought of it. */
+  answers?(id: string): void;
   /** Calls `f` after the list has changed. Returns an idempotent undo. */
   onChange(f: () => void): () => void;
   close(): Promise<void>;
@@ -233,6 +235,8 @@ export interface Activity {
   claim(session: string): Promise<(() => Promise<void>) | undefined>;
   close(): void;
 }
+
+export type Unsent = Extract<Attempt, { kind: 'unsent' }>;
 
 /** One attempt at one backend. Never throws, never retries. */
 export interface Upstream {
@@ -264,8 +268,8 @@ export type Migrated =
 /** Gives a session a new home; credentials come from the exchange. Never throws. */
 export interface Migrator {
   migrate(session: Session, to: Backend, exchange: Exchange, reason: MigrationReason): Promise<Migrated>;
-  /** Whether the home knows the session still: a ping that it answers. */
-  knows(session: Session, home: Backend, exchange: Exchange): Promise<boolean>;
+  /** Whether the home knows the session still: a ping that it answers; or why that could not be learnt. */
+  knows(session: Session, home: Backend, exchange: Exchange): Promise<boolean | Unsent>;
   /** DELETEs a backend session that is nobody's home. Best effort, in the background. */
   discard(orphan: Session, at: Backend, exchange: Exchange): void;
 }

@@ -7,7 +7,7 @@ import { isResponse } from './jsonrpc.ts';
 import type { Kept } from './keeper.ts';
 import { listen } from './listen.ts';
 import type { Quiet } from './quiet.ts';
-import { ID_TAKEN, NO_ANSWER, OUTCOME_UNKNOWN, REGISTRY_DOWN } from './refusal.ts';
+import { ID_TAKEN, NO_ANSWER, NO_BACKEND, OUTCOME_UNKNOWN, REGISTRY_DOWN } from './refusal.ts';
 import { RememberingSink, mayChange } from './remember.ts';
 import { mayReplay } from './replay-safety.ts';
 import { pause, refused } from './story.ts';
@@ -56,6 +56,8 @@ const MOVING_MS = 20;
 
 /** Another proxy gives the session a new home. */
 async function moving(rooms: Rooms, story: Story): Promise<Turn> {
+  story.movingSince ??= rooms.now();
+  if (rooms.now() - story.movingSince > rooms.holdSeconds * 1000) return refused(story, NO_BACKEND);
   await pause(MOVING_MS * (1 + rooms.draw()), story.exchange.signal, rooms.backends);
   story.turns -= 1;
   story.fresh = true;

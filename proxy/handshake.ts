@@ -14,6 +14,7 @@ import type {
   Session,
   Sink,
   SseEvent,
+  Unsent,
   Upstream,
 } from './contract.ts';
 import { headerValue, withoutHeaders } from './headers.ts';
@@ -40,14 +41,16 @@ export interface Handshake {
     to: Backend,
     exchange: Exchange,
   ): Promise<Error | undefined>;
-  /** Whether a ping is answered as one of a session that is known. Trouble on the way says nothing: it is taken for yes. */
-  knows(session: Session, home: Backend, exchange: Exchange): Promise<boolean>;
+  /** Whether a ping is answered as one of a session that is known; trouble on the way says neither. */
+  knows(session: Session, home: Backend, exchange: Exchange): Promise<boolean | Unsent>;
   /** DELETEs a backend session that is nobody's home. Best effort, not awaited. */
-  discard(housed: Session, to: Backend, exchange: Exchange): void;
+  discard(housed: Session, to: Backend, exchange: Exchange): Promise<void>;
 }
 
 /** A backend that takes longer is as good as dead: the client's exchange waits meanwhile. */
 const ANSWER_MS = 10_000;
+/** After each goodbye that is not answered: a backend that is cut off for a moment must not keep an orphan. */
+const GOODBYE_PAUSES_MS = [500, 5_000, 0];
 /** Of the exchange that caused it, and wrong for ours. Credentials, forwarding fields and `Host` stay. */
 const NOT_OURS = new Set<string>([
   HEADER.session,
@@ -102,18 +105,21 @@ export function createHandshake(upstream: Upstream): Handshake {
       const intent: Exchange['intent'] = { kind: 'continue', id: session.id, verb: 'post', messages: [ping] };
       const { sink } = listener();
       const attempt = await upstream.send(post(exchange, intent, ping, versionOf(session)), session, home, sink);
-      return attempt.kind !== 'gone' && attempt.kind !== 'doubtful' && attempt.kind !== 'marked';
+      if (attempt.kind === 'answered') return true;
+      if (attempt.kind === 'unsent') return attempt;
+      if (attempt.kind === 'gone' || attempt.kind === 'doubtful' || attempt.kind === 'marked') return false;
+      return { kind: 'unsent', cause: causeOf(attempt), blame: 'backend' };
     },
 
-    discard(housed, to, exchange) {
+    async discard(housed, to, exchange) {
       const headers = [...kept(exchange.headers), 'accept', 'application/json'];
       const intent: Exchange['intent'] = { kind: 'continue', id: housed.id, verb: 'end', messages: [] };
-      void upstream.send(
-        { ...ours(exchange), method: 'DELETE', headers, body: undefined, intent },
-        housed,
-        to,
-        listener().sink,
-      );
+      for (const pauseMs of GOODBYE_PAUSES_MS) {
+        const goodbye: Exchange = { ...ours(exchange), method: 'DELETE', headers, body: undefined, intent };
+        const { kind } = await upstream.send(goodbye, housed, to, listener().sink);
+        if (kind !== 'unsent' && kind !== 'lost' && kind !== 'abandoned') return;
+        await new Promise((resolve) => setTimeout(resolve, pauseMs).unref());
+      }
     },
   };
 }

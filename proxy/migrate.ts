@@ -39,7 +39,7 @@ type Means = MigratorRooms & { readonly handshake: Handshake };
 
 export function createMigrator(rooms: MigratorRooms): Migrator {
   const means: Means = { ...rooms, handshake: createHandshake(rooms.upstream) };
-  const flights = new Map<string, Promise<Migrated>>();
+  const flights = new Map<string, { readonly to: string; readonly migrated: Promise<Migrated> }>();
 
   async function migrate(
     session: Session,
@@ -47,14 +47,17 @@ export function createMigrator(rooms: MigratorRooms): Migrator {
     exchange: Exchange,
     reason: MigrationReason,
   ): Promise<Migrated> {
-    const running = flights.get(session.id);
-    // Another's credentials were refused: ours may do.
-    const shared = await running;
-    if (shared !== undefined && shared.kind !== 'unauthorized') return shared;
-    const flight = fly(means, session, to, exchange, reason);
+    for (let running = flights.get(session.id); running !== undefined; running = flights.get(session.id)) {
+      const shared = await running.migrated;
+      // Another's credentials were refused, or another backend failed: ours may do.
+      const maybeOurs = shared.kind === 'unauthorized' || (shared.kind === 'failed' && running.to !== to.id);
+      if (!maybeOurs) return shared;
+    }
+    // Nothing is awaited between the look and this: who comes now finds it.
+    const flight = { to: to.id, migrated: fly(means, session, to, exchange, reason) };
     flights.set(session.id, flight);
     try {
-      return await flight;
+      return await flight.migrated;
     } finally {
       if (flights.get(session.id) === flight) flights.delete(session.id);
     }
@@ -63,7 +66,7 @@ export function createMigrator(rooms: MigratorRooms): Migrator {
   return {
     migrate,
     knows: (session, home, exchange) => means.handshake.knows(session, home, exchange),
-    discard: (orphan, at, exchange) => means.handshake.discard(orphan, at, exchange),
+    discard: (orphan, at, exchange) => void means.handshake.discard(orphan, at, exchange),
   };
 }
 
@@ -97,7 +100,7 @@ const LAST_CALL_MS = 60_000;
 function leave({ backends, handshake }: Means, session: Session, exchange: Exchange, reason: MigrationReason): void {
   const goodbye = (): void => {
     const home = backends.list().find(({ id }) => id === session.home.id);
-    if (home !== undefined) handshake.discard(session, home, exchange);
+    if (home !== undefined) void handshake.discard(session, home, exchange);
   };
   if (reason === 'crash') setTimeout(goodbye, LAST_CALL_MS).unref();
   else if (reason !== 'lost' && reason !== 'identity') goodbye();
@@ -111,7 +114,7 @@ async function settle(means: Means, session: Session, to: Backend, exchange: Exc
   if ('kind' in housed) return housed;
   const why = incompatibility(session, housed);
   if (why !== undefined) {
-    means.handshake.discard(housed, to, exchange);
+    void means.handshake.discard(housed, to, exchange);
     return { kind: 'incompatible', cause: new Error(why) };
   }
   return tellAndStore(means, session, housed, to, exchange);
@@ -151,7 +154,7 @@ async function tellAndStore(
   for (;;) {
     const failure = await means.handshake.tell(replay(from.journal, told), next, to, exchange);
     if (failure !== undefined) {
-      means.handshake.discard(next, to, exchange);
+      void means.handshake.discard(next, to, exchange);
       return { kind: 'failed', cause: failure };
     }
     told = from.journal;
@@ -163,7 +166,7 @@ async function tellAndStore(
     const { session: current } = written;
     if (current !== undefined && isOurs(current, next)) return { kind: 'migrated', session: current };
     if (current === undefined || current.epoch !== from.epoch) {
-      means.handshake.discard(next, to, exchange);
+      void means.handshake.discard(next, to, exchange);
       return current === undefined ? { kind: 'ended' } : { kind: 'raced', session: current };
     }
     // A journal write came between: the new home is told the difference.
@@ -203,7 +206,7 @@ async function readBack(means: Means, next: Session, to: Backend, exchange: Exch
     await new Promise((resolve) => setTimeout(resolve, READ_BACK_EVERY_MS).unref());
     const written = await whatIsTrue(means, next.id);
     if (written.kind === 'unknown') continue;
-    if (written.session?.backendSessionId !== next.backendSessionId) means.handshake.discard(next, to, exchange);
+    if (written.session?.backendSessionId !== next.backendSessionId) void means.handshake.discard(next, to, exchange);
     return;
   }
 }

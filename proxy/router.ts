@@ -137,7 +137,7 @@ async function carryOut(
 ): Promise<Turn> {
   switch (decision.kind) {
     case 'forward':
-      if (story.verdict !== undefined) return told(story, story.verdict);
+      if (story.verdict !== undefined) return refused(story, story.verdict.refusal);
       return forward(rooms, story, decision.stay ? askedToStay(exchange) : exchange, session, decision.to);
     case 'wait':
       return hold(rooms, story);
@@ -176,6 +176,7 @@ async function afterMigration(
       story.tried.set(to, shun(rooms, to, migrated));
       return 'again';
     case 'unauthorized':
+      if (story.verdict !== undefined) return refused(story, story.verdict.refusal);
       if (story.sink.shown === 'nothing') {
         story.sink.head(migrated.status, responseHeaders(migrated.headers, undefined));
         story.sink.chunk(migrated.body);
@@ -230,10 +231,6 @@ async function ended(rooms: Rooms, story: Story, session: Session | undefined): 
   story.sink.head(200, ['content-length', '0']);
   story.sink.end();
   return { outcome: 'answered', status: 200 };
-}
-
-function told(story: Story, { refusal, ids }: NonNullable<Story['verdict']>): Ending {
-  return { ...refused(story, refusal, ids), outcome: 'lost' };
 }
 
 function accepted({ sink }: Story): Ending {

@@ -61,6 +61,8 @@ export type Story = {
   losses: number;
   /** When it was held first, in milliseconds. */
   heldSince: number | undefined;
+  /** Since when another proxy gives its session a new home, in milliseconds. */
+  movingSince: number | undefined;
   /** The registry is to be asked itself, not the cache. */
   fresh: boolean;
   /** It was asked because the client knows a later epoch. */
@@ -93,6 +95,7 @@ export function beginStory(exchange: Exchange, sink: Sink): Story {
     turns: 0,
     losses: 0,
     heldSince: undefined,
+    movingSince: undefined,
     fresh: false,
     reread: false,
     cursor: undefined,
@@ -103,11 +106,12 @@ export function beginStory(exchange: Exchange, sink: Sink): Story {
   };
 }
 
-/** Ends the client's answer with one of our own, for the requests that wait still. */
+/** Ends the client's answer with one of our own, for the requests that wait still; a verdict is the last word on them. */
 export function refused(story: Story, refusal: Refusal, ids: readonly JsonRpcId[] = idsOf(story.exchange)): Ending {
-  const status = story.sink.shown === 'nothing' ? refusal.status : 200;
-  refuse(story.sink, refusal, ids);
-  return { outcome: 'refused', status };
+  const said = story.verdict ?? { refusal, ids };
+  const status = story.sink.shown === 'nothing' ? said.refusal.status : 200;
+  refuse(story.sink, said.refusal, said.ids);
+  return { outcome: story.verdict === undefined ? 'refused' : 'lost', status };
 }
 
 /** Until the time is over, the client leaves, or the backends change. */

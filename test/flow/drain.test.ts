@@ -1,6 +1,8 @@
 /** Planned migrations: a draining backend gives its quiet sessions away before it stops, and none notices. */
 
 import { describe, expect, onTestFinished, test } from 'vitest';
+import { redisActivity } from '../../proxy/activity/redis.ts';
+import { connectRedis } from '../../proxy/redis/connection.ts';
 import { type Flow, type FlowOptions, startFlow } from '../house/flow.ts';
 import type { Talk } from '../house/talk.ts';
 import { until } from '../house/until.ts';
@@ -82,4 +84,18 @@ describe.each([
     await until('it has migrated', async () => (await other.task('ping')) !== home);
     expect(flow.migrations()).toHaveLength(2);
   });
+});
+
+test('a call that waits for another proxy to give its session a new home is held, then refused', async () => {
+  const flow = await begin({ redis: true, flags: ['--hold-seconds', '1'] });
+  const talk = await flow.talk();
+  const home = await talk.task('ping');
+  const redis = connectRedis({ url: flow.redis().url, record() {} });
+  const activity = redisActivity(redis);
+  onTestFinished(() => (activity.close(), redis.close()));
+  const release = await activity.claim(talk.sessionId);
+  await flow.drain(home);
+  expect(await talk.client.ping().catch((thrown: unknown) => thrown)).toMatchObject({ code: 503 });
+  await release?.();
+  await talk.client.ping();
 });

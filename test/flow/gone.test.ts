@@ -58,6 +58,21 @@ test('after a 400, nothing ran: every call is sent again', async () => {
   expect(migrations(proxy)).toBe(1);
 });
 
+test('after a 200 that says so, a call whose session cannot be healed is said to be unknown still', async () => {
+  const { a, call } = await begin('200 with an error');
+  a.forget(401);
+  const { message } = await call('write');
+  expect(message).toMatchObject({ id: 2, error: { message: expect.stringContaining(UNKNOWN) } });
+});
+
+test('after a 400, and with it the last word of that home, every call is sent again', async () => {
+  const { a, proxy, call } = await begin('400');
+  a.breakOff();
+  expect(await call('write')).toMatchObject({ status: 200, message: { id: 2, result: expect.anything() } });
+  expect(a.served).toEqual(['notifications/initialized', 'write']);
+  expect(migrations(proxy)).toBe(1);
+});
+
 test('after a 200 that says so, a safe call is sent again', async () => {
   const { a, proxy, call } = await begin('200 with an error');
   a.forget();

@@ -40,7 +40,7 @@ export type RelayedBackend = Relay & {
   readonly id: string;
   /** The sessions that the backend has issued. */
   readonly issued: ReadonlySet<string>;
-  /** Those that nobody can ask it to forget: the fault hit the answer that issued them, or the goodbye itself. */
+  /** Those that nobody can ask it to forget: the fault hit the answer that issued them. */
   readonly excused: ReadonlySet<string>;
 };
 
@@ -55,7 +55,6 @@ export async function relayBackend(port: number, fault: Fault): Promise<RelayedB
       const line = inFewWords(text);
       if (!fault.next(line)) return void far.write(request);
       broken = line;
-      if (line.startsWith('DELETE')) excused.add(sessionIn(text) ?? '');
       if (fault.how === 'before') return reset(near, far);
       if (fault.how === 'half') return far.write(request.subarray(0, request.length / 2), () => reset(near, far));
       return void far.write(request);

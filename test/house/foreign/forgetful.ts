@@ -14,8 +14,10 @@ export type Forgetful = {
   readonly served: string[];
   /** The methods of requests whose session it did not know. */
   readonly unknown: string[];
-  /** Forgets all sessions. */
-  forget(): void;
+  /** Forgets all sessions, and from now on answers `initialize` with the status, if one is given. */
+  forget(status?: number): void;
+  /** Breaks off the next ping, having forgotten all sessions by then. */
+  breakOff(): void;
   close(): Promise<void>;
 };
 
@@ -37,6 +39,8 @@ export async function startForgetful(name: string, manner: Manner): Promise<Forg
   const served: string[] = [];
   const unknown: string[] = [];
   let issued = 0;
+  let breaking = false;
+  let refusing: number | undefined;
 
   function say(response: ServerResponse, status: number, message: object, id?: string): void {
     response.writeHead(status, {
@@ -50,6 +54,7 @@ export async function startForgetful(name: string, manner: Manner): Promise<Forg
     if (request.method !== 'POST') return void response.writeHead(405, { 'content-length': '0' }).end();
     const { id, method, params } = MESSAGE.parse(JSON.parse(await text(request)));
     const error = { code: -32_000, message: manner === '400' ? 'No valid session ID provided' : 'Session not found' };
+    if (method === 'initialize' && refusing !== undefined) return say(response, refusing, { id, error });
     if (method === 'initialize') {
       issued += 1;
       const opened = `${name}-${issued}`;
@@ -59,6 +64,10 @@ export async function startForgetful(name: string, manner: Manner): Promise<Forg
       return say(response, 200, { id, result }, opened);
     }
     const what = params?.name ?? method;
+    if (breaking && what === 'ping') {
+      breaking = false;
+      return void request.socket.destroy();
+    }
     if (!sessions.has(String(request.headers['mcp-session-id']))) {
       unknown.push(what);
       return say(response, manner === '400' ? 400 : 200, { id: id ?? null, error });
@@ -80,7 +89,14 @@ export async function startForgetful(name: string, manner: Manner): Promise<Forg
     origin: `http://127.0.0.1:${typeof address === 'object' && address ? address.port : 0}`,
     served,
     unknown,
-    forget: () => sessions.clear(),
+    forget(status) {
+      sessions.clear();
+      refusing = status;
+    },
+    breakOff() {
+      sessions.clear();
+      breaking = true;
+    },
     close: () =>
       new Promise((resolve) => {
         server.close(() => resolve());
