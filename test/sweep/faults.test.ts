@@ -70,7 +70,7 @@ describe.each([true, false])('a call to a backend fails, of a session that liste
     return tellDrain(stage({ sessions, backends: fault, flags: [], given: { sessions }, listens }));
   };
 
-  test('each in each way', { timeout: 60_000 }, async () => {
+  test('each in each way', { timeout: 180_000 }, async () => {
     const none = new Fault();
     expect(await tell(none)).toEqual([]);
     expect(none.calls.length).toBeGreaterThan(8);
@@ -90,7 +90,7 @@ describe('a command to Redis fails', () => {
     }
   };
 
-  test('each, before and after it was carried out', { timeout: 60_000 }, async () => {
+  test('each, before and after it was carried out', { timeout: 180_000 }, async () => {
     const none = new Fault();
     expect(await tell(none)).toEqual([]);
     expect(none.calls.length).toBeGreaterThan(8);
