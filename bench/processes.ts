@@ -5,10 +5,13 @@ import { readFileSync } from 'node:fs';
 import type { Server } from 'node:http';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import { z } from 'zod';
 
 export type Running = {
   readonly pid: number;
   readonly origin: string;
+  /** Of its ops port, where it has one. */
+  readonly opsOrigin: string | undefined;
   /** SIGTERM; resolves when it is gone. */
   stop(): Promise<void>;
 };
@@ -18,6 +21,7 @@ const DEADLINE = 10_000;
 /** The kernel's unit in `/proc/<pid>/stat`: 100 to the second on every Linux. */
 const TICK_US = 10_000;
 
+const SAID = z.object({ port: z.number(), opsPort: z.number().optional() });
 /** However the bench ends, it leaves none behind. */
 const running = new Set<ChildProcess>();
 process.once('exit', () => running.forEach((child) => child.kill('SIGKILL')));
@@ -32,16 +36,14 @@ export async function start(script: string, args: readonly string[] = []): Promi
   for await (const line of createInterface(child.stdout)) {
     clearTimeout(late);
     child.stdout.resume();
-    return { pid: child.pid ?? 0, origin: `http://127.0.0.1:${portIn(line)}`, stop: () => stop(child) };
+    const { port, opsPort } = SAID.parse(JSON.parse(line));
+    const opsOrigin = opsPort === undefined ? undefined : originAt(opsPort);
+    return { pid: child.pid ?? 0, origin: originAt(port), opsOrigin, stop: () => stop(child) };
   }
   throw new Error(`${script} ended before it listened`);
 }
 
-function portIn(line: string): number {
-  const said: unknown = JSON.parse(line);
-  if (typeof said === 'object' && said && 'port' in said && typeof said.port === 'number') return said.port;
-  throw new Error(`Expected a port, got ${line}`);
-}
+const originAt = (port: number): string => `http://127.0.0.1:${port}`;
 
 function stop(child: ChildProcess): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null) return Promise.resolve();
