@@ -58,6 +58,9 @@ const SCHEMA = z.object({
   STATE_DIR: z.string().optional(),
 });
 
+/** The names of all that it may hold. */
+export const DEMO_VARIABLES: readonly string[] = Object.keys(SCHEMA.shape);
+
 /** Parses `env`; an empty variable counts as unset. All faults are reported at once; a password is never in them. */
 export function parseDemoConfig(env: Readonly<Record<string, string | undefined>>): ParsedConfig {
   const given = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ''));

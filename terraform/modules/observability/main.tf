@@ -7,7 +7,7 @@ locals {
   counted = "McpAffinity/${var.name}"
 
   filters = {
-    MigrationsFailed = "{ $.msg = \"migration\" && ($.outcome = \"failed\" || $.outcome = \"unavailable\" || $.outcome = \"incompatible\") }"
+    MigrationsFailed = "{ $.msg = \"migration\" && $.outcome = %^failed$|^unavailable$|^incompatible$% }"
     RegistryDown     = "{ $.msg = \"registry\" && $.state = \"down\" }"
     DiscoveryDown    = "{ $.msg = \"discovery\" && $.state = \"down\" }"
     Faults           = "{ $.level = \"error\" }"

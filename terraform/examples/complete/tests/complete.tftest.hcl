@@ -240,38 +240,3 @@ run "all" {
     error_message = "The alarm must watch this deployment's proxies."
   }
 }
-
-run "an_own_network" {
-  command = plan
-
-  variables {
-    network = {
-      vpc_id             = "vpc-0123"
-      public_subnet_ids  = ["subnet-a", "subnet-b"]
-      private_subnet_ids = ["subnet-c", "subnet-d"]
-    }
-  }
-
-  assert {
-    condition     = length(module.network) == 0
-    error_message = "No network may be made where one is given."
-  }
-}
-
-run "http_is_asked_for" {
-  command = plan
-
-  variables {
-    certificate_arn = null
-    insecure_http   = true
-  }
-
-  assert {
-    condition     = toset([for one in module.load_balancer.ingress : one.port]) == toset([80])
-    error_message = "Without a certificate only port 80 is served."
-  }
-  assert {
-    condition     = startswith(output.endpoint, "http:")
-    error_message = "The endpoint must say that it is plain HTTP."
-  }
-}
