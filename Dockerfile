@@ -1,6 +1,7 @@
 # Two images of one build: `docker build --target proxy .` and `docker build --target server .` (the sample server).
 
-FROM node:24-trixie-slim AS sources
+# On the builder's own platform: nothing here is native code.
+FROM --platform=$BUILDPLATFORM node:24-trixie-slim AS sources
 WORKDIR /app
 COPY package.json package-lock.json ./
 
