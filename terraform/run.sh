@@ -14,18 +14,17 @@ not_here() {
   exit "$NOT_HERE"
 }
 
-# Beside this repository, beside the one that it is a worktree of, beside the one that it was cloned from.
+# Named, or beside this repository, the one that it is a worktree of, or the one that it was cloned from.
 offline() {
-  local near candidate
-  if [[ -n ${TERRAFORM_OFFLINE-} ]]; then
-    echo "$TERRAFORM_OFFLINE"
-    return
-  fi
+  local near candidate candidates=()
   for near in "$root" "$(git -C "$root" rev-parse --path-format=absolute --git-common-dir 2>/dev/null)/.." \
     "$(git -C "$root" config remote.origin.url 2>/dev/null)"; do
-    candidate=${near%/.git/..}/../shared/tools/terraform-offline
-    [[ -d $candidate ]] && candidate=$candidate/terraform-offline
-    if [[ -x $candidate && ! -d $candidate ]]; then
+    candidates+=("${near%/.git/..}/../shared/tools/terraform-offline")
+  done
+  [[ -z ${TERRAFORM_OFFLINE-} ]] || candidates=("$TERRAFORM_OFFLINE")
+  for candidate in "${candidates[@]}"; do
+    [[ ! -d $candidate ]] || candidate=$candidate/terraform-offline
+    if [[ -x $candidate ]]; then
       echo "$candidate"
       return
     fi
