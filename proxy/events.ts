@@ -31,7 +31,9 @@ export type RoutingEvent =
   | { readonly type: 'session'; readonly change: 'opened' | 'ended' }
   | { readonly type: 'session'; readonly change: 'lost'; readonly cause: 'incompatible' | 'policy' }
   | { readonly type: 'registry'; readonly state: 'up' | 'down'; readonly cause?: string }
-  | { readonly type: 'discovery'; readonly state: 'up' | 'down'; readonly cause?: string }
+  | { readonly type: 'discovery'; readonly state: 'up' }
+  /** `since`: when discovery named somebody last, or began to be asked, in milliseconds since 1970. */
+  | { readonly type: 'discovery'; readonly state: 'down'; readonly cause: string; readonly since: number }
   | { readonly type: 'suspect'; readonly backend: string; readonly cause: string }
   /** What the health checks make of a backend; `draining`: it answers that it is not well. */
   | { readonly type: 'backend'; readonly backend: string; readonly state: Health; readonly cause?: string }

@@ -3,10 +3,9 @@
 import dns from 'node:dns';
 import type { SrvRecord } from 'node:dns';
 import { isIPv6 } from 'node:net';
-import type { Backends } from '../contract.ts';
-import type { RoutingEvent } from '../events.ts';
-import { type Answer, type Asked, rememberAnswer } from './dns-answers.ts';
-import { type Member, type MembersOptions, createMembers } from './members.ts';
+import { type Answer, type Asked, rememberAnswer } from './answers.ts';
+import type { Member } from './members.ts';
+import { type AskedBackends, type RoundsOptions, askedBackends } from './rounds.ts';
 
 /** The questions, as Node's `dns.promises.Resolver` answers them. */
 export type Lookup = {
@@ -17,65 +16,25 @@ export type Lookup = {
 /** `ttl` in seconds. */
 type AddressRecord = { readonly address: string; readonly ttl: number };
 
-export type DnsOptions = MembersOptions & {
+export type DnsOptions = RoundsOptions & {
   /** Asked for as it is: neither search domains nor `/etc/hosts` are used. */
   readonly name: string;
   /** Of the backends at A and AAAA records; undefined asks for SRV records, which bring their own. */
   readonly port: number | undefined;
-  /** How often to ask, in milliseconds, give or take a tenth; sooner where a record's TTL is shorter. 2,000 by default. */
-  readonly refreshMs?: number;
-  /** Hears whether the last round named anybody, when that changes. */
-  readonly record?: (event: RoutingEvent) => void;
   /** Node's resolver at the servers of `dns.getServers()` by default. */
   readonly lookup?: Lookup;
-  /** Random numbers in [0, 1). */
-  readonly draw?: () => number;
-};
-
-export type DnsBackends = Backends & {
-  /** Resolves when the first round has ended, whatever it said. */
-  readonly ready: Promise<void>;
 };
 
 /** A try at one server; two of them are made. The resolver's own 5 s, four times, are longer than a client waits. */
 const TRY_MS = 1000;
 const TRIES = 2;
-/** However short a TTL is. */
-const SOONEST_MS = 100;
 
 /**
  * A backend's id is its `address:port`, its origin `http://address:port`. While DNS cannot be asked the last good list
- * stays; a name that names nobody is believed the third time in a row. Rounds never overlap. Never throws.
+ * stays; a name that names nobody is believed the third time in a row. Never throws.
  */
-export function dnsBackends(options: DnsOptions): DnsBackends {
-  const { refreshMs = 2_000, record, draw = Math.random } = options;
-  const { set, ...backends } = createMembers(options);
-  const round = createRounds(options);
-  let state: 'up' | 'down' = 'up';
-  let timer: NodeJS.Timeout | undefined;
-  let closed = false;
-
-  async function refresh(): Promise<void> {
-    const { records, ttl, heard, cause } = await round();
-    if (closed) return;
-    set(records);
-    const now = heard ? 'up' : 'down';
-    if (now !== state) record?.({ type: 'discovery', state: now, ...(cause !== undefined && !heard && { cause }) });
-    state = now;
-    // A TTL of 0 forbids to cache the answer; it is no wish to be asked without pause.
-    const wait = ttl > 0 ? Math.max(SOONEST_MS, Math.min(ttl * 1000, refreshMs)) : refreshMs;
-    timer = setTimeout(() => void refresh(), wait * (0.9 + draw() / 5)).unref();
-  }
-
-  return {
-    ...backends,
-    ready: refresh(),
-    async close() {
-      closed = true;
-      clearTimeout(timer);
-      await backends.close();
-    },
-  };
+export function dnsBackends(options: DnsOptions): AskedBackends {
+  return askedBackends(createRounds(options), options);
 }
 
 type Round = () => Promise<Asked<Member>>;

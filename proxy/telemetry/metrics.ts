@@ -120,10 +120,25 @@ function createCounters(registry: Registry) {
     lost: counter('sessions_lost_total', 'Sessions that no backend could go on with', ['cause']),
     registryUp: gauge('registry_up', 'Whether the registry answers: 1 until it is seen not to'),
     discoveryUp: gauge('discovery_up', 'Whether discovery names backends: 1 until it is seen not to'),
+    discoveryDown: newAge('discovery_age_seconds', 'How long discovery has named nobody: 0 while it does', registers),
     suspects: counter('backend_suspects_total', 'Times a backend failed before a handler ran there'),
     health: counter('backend_health_total', 'Times the checks found a backend in another state', ['state']),
     checksBelieved: gauge('checks_believed', 'Whether checks count: 0 while no backend passes its own'),
     faults: counter('faults_total', 'Bugs: exchanges that got a 500'),
+  };
+}
+
+/** A gauge of the time since a moment, in milliseconds since 1970, as of each scrape; without one it is 0. */
+function newAge(name: string, help: string, registers: Registry[]): { since(moment: number | undefined): void } {
+  let since: number | undefined;
+  const collect = function collect(this: Gauge): void {
+    this.set(since === undefined ? 0 : Math.max(0, Date.now() - since) / 1000);
+  };
+  void new Gauge({ name: `mcp_affinity_${name}`, help, registers, collect });
+  return {
+    since(moment) {
+      since = moment;
+    },
   };
 }
 
@@ -170,6 +185,7 @@ function count(metrics: Counters, event: RoutingEvent): void {
     case 'registry':
       return metrics.registryUp.set(event.state === 'up' ? 1 : 0);
     case 'discovery':
+      metrics.discoveryDown.since(event.state === 'down' ? event.since : undefined);
       return metrics.discoveryUp.set(event.state === 'up' ? 1 : 0);
     case 'suspect':
       return metrics.suspects.inc();

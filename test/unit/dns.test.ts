@@ -2,7 +2,8 @@
 
 import { promises } from 'node:dns';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { type DnsBackends, type DnsOptions, dnsBackends } from '../../proxy/backends/dns.ts';
+import { type DnsOptions, dnsBackends } from '../../proxy/backends/dns.ts';
+import type { AskedBackends } from '../../proxy/backends/rounds.ts';
 import type { RoutingEvent } from '../../proxy/events.ts';
 import { type TestDns, startDns } from '../house/dns.ts';
 import { until } from '../house/until.ts';
@@ -11,7 +12,7 @@ const NAME = 'mcp.test';
 const SRV = '_mcp._tcp.mcp.test';
 
 let dns: TestDns;
-let backends: DnsBackends;
+let backends: AskedBackends;
 let events: RoutingEvent[];
 beforeEach(async () => {
   dns = await startDns();
@@ -38,7 +39,8 @@ const seen = () =>
     .toSorted();
 const shows = (...ids: string[]) =>
   until(`the list is ${ids.join(' ')}`, () => seen().join(' ') === ids.toSorted().join(' '));
-const states = () => events.map((event) => (event.type === 'discovery' ? `${event.state} ${event.cause ?? ''}` : ''));
+const states = () =>
+  events.map((event) => (event.type === 'discovery' && event.state === 'down' ? `down ${event.cause}` : 'up '));
 
 describe('addresses', () => {
   test('of both families are members', async () => {

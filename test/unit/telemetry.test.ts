@@ -46,7 +46,7 @@ const EVENTS: readonly RoutingEvent[] = [
   { type: 'session', change: 'ended' },
   { type: 'session', change: 'lost', cause: 'incompatible' },
   { type: 'registry', state: 'down', cause: 'timeout' },
-  { type: 'discovery', state: 'down', cause: 'SERVFAIL' },
+  { type: 'discovery', state: 'down', cause: 'SERVFAIL', since: 0 },
   { type: 'suspect', backend: 'a:1', cause: 'refused' },
   { type: 'backend', backend: 'a:1', state: 'dead', cause: 'no answer' },
   { type: 'checks', state: 'ignored', cause: 'status 404' },
@@ -107,6 +107,17 @@ describe('metrics', () => {
     expect(found.get('migrations_total{reason="lost",outcome="incompatible"}')).toBe(0);
     expect(found.get('held_seconds_count{outcome="refused"}')).toBe(0);
     expect([...found].filter(([name, value]) => value !== 0 && !up.includes(name))).toEqual([]);
+  });
+
+  test('say how long discovery has named nobody', async () => {
+    const made = telemetry();
+    const age = async () => (await series(made)).get('discovery_age_seconds');
+    expect(await age()).toBe(0);
+    made.record({ type: 'discovery', state: 'down', cause: 'throttled', since: Date.now() - 60_000 });
+    expect(await age()).toBeGreaterThanOrEqual(60);
+    expect(await age()).toBeLessThan(90);
+    made.record({ type: 'discovery', state: 'up' });
+    expect(await age()).toBe(0);
   });
 
   test('count the sessions that live at each scrape', async () => {

@@ -1,7 +1,7 @@
-/** What is kept of earlier answers of DNS. */
+/** What is kept of earlier answers of discovery. */
 
 import { expect, test } from 'vitest';
-import { rememberAnswer } from '../../proxy/backends/dns-answers.ts';
+import { rememberAnswer } from '../../proxy/backends/answers.ts';
 
 test('two odd answers and a good one are no change', async () => {
   const [good, odd] = [['a'], []];

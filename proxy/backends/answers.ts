@@ -1,4 +1,4 @@
-/** What DNS says of a name over time: the last good answer is kept while questions fail, and until "nobody" repeats. */
+/** What discovery says over time: the last good answer is kept while questions fail, and until "nobody" repeats. */
 
 /** One record, or several of the same kind, with how long they hold, in seconds. */
 export type Answer<T> = { readonly records: readonly T[]; readonly ttl: number };
@@ -17,13 +17,15 @@ const EMPTY = new Set(['ENODATA', 'ENOTFOUND']);
 
 /**
  * Remembers the answer to one question. Each call asks once. A failure leaves the last answer as it is, for however
- * long it lasts; one without records does so twice, and the third in a row is believed. Never rejects.
+ * long it lasts; one without records does so twice, and the third in a row is believed. `nobody` is the cause of an
+ * answer without records. Never rejects.
  */
-export function rememberAnswer<T>(ask: () => Promise<Answer<T>>): () => Promise<Asked<T>> {
+export function rememberAnswer<T>(ask: () => Promise<Answer<T>>, nobody = 'ENODATA'): () => Promise<Asked<T>> {
   let last: Answer<T> = { records: [], ttl: Infinity };
   let empty = 0;
   return async () => {
-    let cause: string;
+    let cause = nobody;
+    let isEmpty = true;
     try {
       const answer = await ask();
       if (answer.records.length > 0) {
@@ -31,11 +33,11 @@ export function rememberAnswer<T>(ask: () => Promise<Answer<T>>): () => Promise<
         empty = 0;
         return { ...last, heard: true };
       }
-      cause = 'ENODATA';
     } catch (error) {
       cause = codeOf(error);
+      isEmpty = EMPTY.has(cause);
     }
-    empty = EMPTY.has(cause) ? empty + 1 : 0;
+    empty = isEmpty ? empty + 1 : 0;
     if (empty >= EMPTY_IN_A_ROW) last = { records: [], ttl: Infinity };
     return { ...last, heard: false, cause };
   };

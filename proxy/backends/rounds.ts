@@ -1,0 +1,68 @@
+/** Discovery that is asked again and again: who was found is a member, and what becomes of the asking is told. */
+
+import type { Backends } from '../contract.ts';
+import type { RoutingEvent } from '../events.ts';
+import type { Asked } from './answers.ts';
+import { type Member, type MembersOptions, createMembers } from './members.ts';
+
+export type RoundsOptions = MembersOptions & {
+  /** From a round's end to the next, in milliseconds, give or take a tenth; sooner where a TTL is shorter. 2,000 by default. */
+  readonly refreshMs?: number;
+  /** Hears whether the last round named anybody, when that, or the cause of it, changes. */
+  readonly record?: (event: RoutingEvent) => void;
+  /** Random numbers in [0, 1). */
+  readonly draw?: () => number;
+};
+
+export type AskedBackends = Backends & {
+  /** Resolves when the first round has ended, whatever it said. */
+  readonly ready: Promise<void>;
+};
+
+/** However short a TTL is. */
+const SOONEST_MS = 100;
+
+/** `round` asks once and never rejects; rounds never overlap. Begins at once. */
+export function askedBackends(round: () => Promise<Asked<Member>>, options: RoundsOptions): AskedBackends {
+  const { refreshMs = 2_000, draw = Math.random } = options;
+  const { set, ...backends } = createMembers(options);
+  const tell = newTeller(options.record);
+  let timer: NodeJS.Timeout | undefined;
+  let closed = false;
+
+  async function refresh(): Promise<void> {
+    const { records, ttl, heard, cause } = await round();
+    if (closed) return;
+    set(records);
+    tell(heard ? undefined : (cause ?? 'nobody was named'));
+    // A TTL of 0 forbids to cache the answer; it is no wish to be asked without pause.
+    const wait = ttl > 0 ? Math.max(SOONEST_MS, Math.min(ttl * 1000, refreshMs)) : refreshMs;
+    timer = setTimeout(() => void refresh(), wait * (0.9 + draw() / 5)).unref();
+  }
+
+  return {
+    ...backends,
+    ready: refresh(),
+    async close() {
+      closed = true;
+      clearTimeout(timer);
+      await backends.close();
+    },
+  };
+}
+
+/** Takes why a round named nobody, or that it did; says so when it is news. */
+function newTeller(record: RoundsOptions['record']): (trouble: string | undefined) => void {
+  let told: string | undefined;
+  let since = Date.now();
+  return (trouble) => {
+    if (trouble === undefined) since = Date.now();
+    if (trouble === told) return;
+    told = trouble;
+    record?.(
+      trouble === undefined
+        ? { type: 'discovery', state: 'up' }
+        : { type: 'discovery', state: 'down', cause: trouble, since },
+    );
+  };
+}
