@@ -16,8 +16,9 @@ export type CheckOptions = {
   /** For a whole check, in milliseconds; 2,000 by default. */
   readonly timeoutMs?: number;
   /**
-   * Told of a dead backend that hangs or has vanished, after it has left the list. Not of one that refuses: its host is
-   * alive and has closed what was to be closed, and a server that shuts down refuses while it ends its answers.
+   * Told of a dead backend that hangs or has vanished, after it has left the list; and of one whose address another has
+   * now. Not of one that refuses: its host is alive and has closed what was to be closed, and a server that shuts down
+   * refuses while it ends its answers.
    */
   readonly onHung?: (origin: string) => void;
   readonly record?: (event: RoutingEvent) => void;
@@ -68,8 +69,9 @@ export function checkedBackends(inner: Backends, options: CheckOptions = {}): Ba
     for (const { id, origin } of hung) if (!before.has(id)) onHung?.(origin);
   }
   function admit(): void {
-    ward.admit(inner.list());
+    const takenOver = ward.admit(inner.list());
     update();
+    for (const origin of takenOver) onHung?.(origin);
   }
 
   const undo = inner.onChange(admit);
@@ -96,8 +98,8 @@ export function checkedBackends(inner: Backends, options: CheckOptions = {}): Ba
 }
 
 type Ward = {
-  /** Watches these from now on, and nobody else. */
-  readonly admit: (backends: readonly Backend[]) => void;
+  /** Watches these from now on, and nobody else. Returns the origins of those that left because another has them now. */
+  readonly admit: (backends: readonly Backend[]) => readonly string[];
   readonly diagnosisOf: (id: string) => Diagnosis;
   readonly soon: (id: string) => void;
   /** It has answered an exchange. */
@@ -119,18 +121,22 @@ function openWard(
     patient.diagnosis = diagnose(before, finding);
     learnt(id, finding, patient.diagnosis, patient.diagnosis.health !== before.health);
   }
-  function admit(backends: readonly Backend[]): void {
+  function admit(backends: readonly Backend[]): readonly string[] {
     const origins = new Map(backends.map(({ id, origin }) => [id, origin]));
+    const taken = new Set(origins.values());
+    const takenOver: string[] = [];
     for (const [id, { origin, watched }] of patients) {
       if (origins.get(id) === origin) continue;
       watched.stop();
       patients.delete(id);
+      if (!origins.has(id) && taken.has(origin)) takenOver.push(origin);
     }
     for (const [id, origin] of origins) {
       if (patients.has(id)) continue;
       const watched = watch(origin, watching, (finding) => learn(id, finding));
       patients.set(id, { origin, watched, diagnosis: UNKNOWN });
     }
+    return takenOver;
   }
   return {
     admit,
@@ -140,7 +146,7 @@ function openWard(
       if (patients.get(id)?.diagnosis.health === 'dead') patients.get(id)?.watched.soon();
       learn(id, { kind: 'answered' });
     },
-    close: () => admit([]),
+    close: () => void admit([]),
   };
 }
 

@@ -240,6 +240,16 @@ describe('with a discovery that changes', () => {
     expect([seen(), hung]).toEqual(['b', severed]);
   });
 
+  test('who has lost its address to another is severed, after it has left the list', async () => {
+    begin();
+    backends.onChange(() => lists.push(`${seen()} ${hung.length}`));
+    inner.set([
+      { id: 'a2', origin: 'http://a' },
+      { id: 'b', origin: 'http://b' },
+    ]);
+    expect([lists, hung]).toEqual([['b a2', 'b a2 0'], ['http://a']]);
+  });
+
   test('a new task at an old id is not judged by the last one', async () => {
     begin();
     now['a'] = 'silent';

@@ -83,6 +83,37 @@ test('everybody may leave', () => {
   expect(lists).toEqual(['(a) (b)']);
 });
 
+test('everybody who has left stays until it fails, or somebody comes', () => {
+  are();
+  vi.advanceTimersByTime(5000);
+  members.suspect('a', REFUSED);
+  expect(seen()).toBe('(b)');
+  are('c');
+  vi.advanceTimersByTime(1000);
+  expect(lists).toEqual(['(a) (b)', '(b)', '(b) c', 'c']);
+});
+
+test('one whose address another has is gone at once, if it has left a while ago or just now', () => {
+  are('b');
+  members.set([
+    { id: 'a2', origin: 'http://a' },
+    { id: 'b2', origin: 'http://b' },
+  ]);
+  expect(lists).toEqual(['(a) b', 'a2 b2']);
+  vi.advanceTimersByTime(1000);
+  expect(seen()).toBe('a2 b2');
+});
+
+test('a member may be draining, and can be suspect without being dropped', () => {
+  members.set([
+    { id: 'a', origin: 'http://a', draining: true },
+    { id: 'b', origin: 'http://b' },
+  ]);
+  members.suspect('a', REFUSED);
+  are('a', 'b');
+  expect(lists).toEqual(['(a) b', '(a)? b', 'a? b']);
+});
+
 test('closed, it takes no more members', async () => {
   await members.close();
   are('c');
