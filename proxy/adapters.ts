@@ -2,10 +2,13 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { memoryActivity } from './activity/memory.ts';
 import { redisActivity } from './activity/redis.ts';
+import { askCloudMap } from './backends/cloud-map-client.ts';
+import { cloudMapBackends } from './backends/cloud-map.ts';
 import { dnsBackends } from './backends/dns.ts';
 import { memoryMarks } from './backends/drains.ts';
 import type { Marks } from './backends/drains.ts';
 import { checkedBackends } from './backends/health.ts';
+import { findOwnZone } from './backends/own-zone.ts';
 import { LOOK_EVERY_MS, redisMarks } from './backends/shared-marks.ts';
 import { staticBackends } from './backends/static.ts';
 import type { Config } from './config.ts';
@@ -69,21 +72,38 @@ export function openRegistry(
   };
 }
 
-/** `found` resolves when discovery has found somebody, or should not be waited for any longer. */
-export type Discovery = { readonly backends: Backends; readonly found: Promise<void> };
+export type Discovery = {
+  readonly backends: Backends;
+  /** Resolves when discovery has found somebody, or should not be waited for any longer. */
+  readonly found: Promise<void>;
+  /** The proxy's own zone, where it is known by now. */
+  readonly zone: () => string | undefined;
+};
 
 /** A start does not wait longer for discovery: exchanges are held until somebody is found. Milliseconds. */
 const FIRST_ANSWER_MS = 2000;
 
 /** `onHung` is told the origin of a backend whose connections are of no use any more. */
 export function discover(config: Config, record: Telemetry['record'], onHung: (origin: string) => void): Discovery {
-  const { dns, backends: origins, refreshSeconds, healthPath: path } = config;
-  if (dns === undefined) {
-    return { backends: checkedBackends(staticBackends(origins), { path, record, onHung }), found: Promise.resolve() };
+  const { dns, cloudMap, backendPort: port, backends: origins, refreshSeconds, healthPath: path } = config;
+  const checked = (inner: Backends): Backends => checkedBackends(inner, { path, record, onHung });
+  const asking = { refreshMs: refreshSeconds * 1000, record };
+  if (cloudMap !== undefined) {
+    const inner = cloudMapBackends(askCloudMap(cloudMap), { ...asking, port });
+    let { zone } = config;
+    const findZone = async (): Promise<void> => void (zone ??= await findOwnZone());
+    return { backends: checked(inner), found: soonEnough([inner.ready, findZone()]), zone: () => zone };
   }
-  const inner = dnsBackends({ ...dns, refreshMs: refreshSeconds * 1000, record });
+  const zone = (): string | undefined => config.zone;
+  if (dns === undefined) return { backends: checked(staticBackends(origins)), found: Promise.resolve(), zone };
+  const inner = dnsBackends({ ...asking, ...dns });
+  return { backends: checked(inner), found: soonEnough([inner.ready]), zone };
+}
+
+/** Resolves with all of these, or when a start should wait no longer. */
+async function soonEnough(all: readonly Promise<void>[]): Promise<void> {
   const late = new AbortController();
   const tooLate = delay(FIRST_ANSWER_MS, undefined, { signal: late.signal }).catch(() => {});
-  const found = Promise.race([inner.ready, tooLate]).then(() => late.abort());
-  return { backends: checkedBackends(inner, { path, record, onHung }), found };
+  await Promise.race([Promise.all(all), tooLate]);
+  late.abort();
 }

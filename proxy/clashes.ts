@@ -25,18 +25,38 @@ export function clashes(given: ReadonlyMap<string, Given>): readonly string[] {
   return faults;
 }
 
+/** What says who the backends are, by the way of discovery. */
+const WAYS = { static: 'backends', dns: 'dns', 'cloud-map': 'cloudMap' } as const;
+const MISSING = {
+  static: '--backend or BACKENDS: expected at least one backend, got nothing',
+  dns: '--dns or DNS_NAME: expected the DNS name of the backends, got nothing',
+  'cloud-map':
+    '--cloud-map or CLOUD_MAP_SERVICE: expected the namespace and service of the backends, as in mcp.local/server, got nothing',
+};
+type Way = keyof typeof WAYS;
+
+/** The way of discovery where none is named: by what is given. */
+export function discoveryOf(given: ReadonlyMap<string, Given>): Way {
+  if (given.has('dns')) return 'dns';
+  return given.has('cloudMap') ? 'cloud-map' : 'static';
+}
+
 /** Each way of discovery has what it needs, and nothing of another. */
 function discoveryClashes(given: ReadonlyMap<string, Given>): readonly string[] {
-  const { backends, dns } = { backends: given.get('backends'), dns: given.get('dns') };
-  const chosen = given.get('discovery')?.values[0] ?? (dns ? 'dns' : 'static');
-  const got = (said: Given): string => shown(said.values[0] ?? '');
-  if (chosen === 'dns') {
-    if (!dns) return ['--dns or DNS_NAME: expected the DNS name of the backends, got nothing'];
-    return backends ? [`${backends.source}: expected no backend beside ${dns.source}, got ${got(backends)}`] : [];
-  }
-  if (chosen !== 'static') return [];
-  const faults = dns ? [`${dns.source}: expected nothing with static discovery, got ${got(dns)}`] : [];
-  return backends ? faults : [...faults, '--backend or BACKENDS: expected at least one backend, got nothing'];
+  const chosen = given.get('discovery')?.values[0] ?? discoveryOf(given);
+  if (!isWay(chosen)) return [];
+  const own: readonly string[] = chosen === 'cloud-map' ? ['cloudMap', 'backendPort'] : [WAYS[chosen]];
+  const strange = [...Object.values(WAYS), 'backendPort'].filter((name) => !own.includes(name));
+  const faults = strange.flatMap((name) => {
+    const said = given.get(name);
+    const got = shown(said?.values[0] ?? '');
+    return said ? [`${said.source}: expected nothing with ${chosen} discovery, got ${got}`] : [];
+  });
+  return given.has(WAYS[chosen]) ? faults : [...faults, MISSING[chosen]];
+}
+
+function isWay(word: string): word is Way {
+  return Object.hasOwn(WAYS, word);
 }
 
 /** What tells two backends apart; the scheme does not. */

@@ -12,6 +12,7 @@ const EXIT_BAD_CONFIGURATION = 2;
 const EXAMPLES = `Examples:
   mcp-affinity --backend http://10.0.0.7:3000 --backend http://10.0.0.8:3000
   mcp-affinity --dns mcp.internal:3000 --health-path /health
+  mcp-affinity --cloud-map mcp.local/server --backend-port 3000 --health-path /health
   BACKENDS=http://a:3000,http://b:3000 REDIS_URL=redis://redis:6379 mcp-affinity --host 0.0.0.0
 `;
 

@@ -1,7 +1,7 @@
 /** Makes a configuration of flags and environment, or a list of every fault in them. */
 
 import { z } from 'zod';
-import { clashes } from './clashes.ts';
+import { clashes, discoveryOf } from './clashes.ts';
 import { type Given, type Read, readObject, readOptions, shown } from './given.ts';
 import { OPTIONS, type Option } from './options.ts';
 
@@ -15,11 +15,15 @@ export type Config = {
   readonly opsHost: string;
   /** The MCP endpoint's path, exactly, here and at the backends. */
   readonly path: string;
-  readonly discovery: 'static' | 'dns';
+  readonly discovery: 'static' | 'dns' | 'cloud-map';
   /** Origins, as in `http://10.0.0.7:3000`, no two with the same host and port: at least one if static, else none. */
   readonly backends: readonly string[];
   /** The name of all backends, if dns; without a port it has SRV records. */
   readonly dns: { readonly name: string; readonly port: number | undefined } | undefined;
+  /** The service of all backends, if cloud-map: a namespace's name or ARN, and a service's name. */
+  readonly cloudMap: { readonly namespace: string; readonly service: string } | undefined;
+  /** Of the backends that register no port with Cloud Map; undefined: all do. */
+  readonly backendPort: number | undefined;
   /** How often discovery is asked. */
   readonly refreshSeconds: number;
   /** A path that a healthy backend answers with 2xx; undefined: it takes TCP connections. */
@@ -36,7 +40,7 @@ export type Config = {
   readonly replay: 'never' | 'safe' | 'always';
   /** A backend that holds so many sessions gets no new ones; Infinity for no limit. */
   readonly maxSessions: number;
-  /** The proxy's own, as discovery names zones; undefined prefers none. */
+  /** The proxy's own, as discovery names zones; undefined: with Cloud Map the ECS task's, else none is preferred. */
   readonly zone: string | undefined;
   /** The drill: each session is migrated before every request of its client's, when it is quiet. */
   readonly chaosMigrate: boolean;
@@ -114,6 +118,15 @@ const dnsName = z.string(DNS_NAME).transform((value, context) => {
   return z.NEVER;
 });
 
+const CLOUD_MAP = 'a Cloud Map namespace and service, as in mcp.local/server';
+/** A namespace's name, or its ARN, may hold a slash; a service's may not. */
+const cloudMapService = z.string(CLOUD_MAP).transform((value, context) => {
+  const [, namespace, service] = /^([!-~]{1,1024})\/([\w.-]{1,127})$/.exec(value) ?? [];
+  if (namespace !== undefined && service !== undefined) return { namespace, service };
+  context.addIssue({ code: 'custom', message: CLOUD_MAP });
+  return z.NEVER;
+});
+
 const REDIS_URL = 'a URL as in redis://user:password@host:6379/0 or rediss://…, a password percent-encoded';
 /** An `@` after the host, or a path that is no database, is a password cut in two: it would be taken for a host. */
 const redisUrl = z.string(REDIS_URL).refine((value) => {
@@ -152,8 +165,10 @@ const SCHEMA = z.object({
   opsHost: listenHost.optional(),
   path,
   backends: z.array(backend),
-  discovery: choice('static', 'dns').optional(),
+  discovery: choice('static', 'dns', 'cloud-map').optional(),
   dns: dnsName.optional(),
+  cloudMap: cloudMapService.optional(),
+  backendPort: whole(1, 65_535, 'a port').optional(),
   refreshSeconds: number(0.1, LONGEST_WAIT, 'seconds'),
   healthPath: path.optional(),
   redis: redisUrl.optional(),
@@ -200,11 +215,10 @@ function check({ given, faults }: Read): Parsed {
   const parsed = SCHEMA.safeParse({ ...raw, backends: raw['backends'] ?? [] });
   const all = [...faults, ...(parsed.error?.issues ?? []).map((issue) => fault(issue, given)), ...clashes(given)];
   if (!parsed.success || all.length > 0) return { kind: 'faults', faults: all };
-  const { discovery, dns, healthPath, opsHost, redis, zone, allowedHosts, allowedOrigins, ...rest } = parsed.data;
-  const { maxSessions = Infinity } = rest;
-  const optional = { dns, healthPath, redis, zone, allowedHosts, allowedOrigins };
-  const filled = { discovery: discovery ?? (dns ? 'dns' : 'static'), opsHost: opsHost ?? rest.host, maxSessions };
-  return { kind: 'config', config: { ...rest, ...optional, ...filled } };
+  const { dns, cloudMap, backendPort, healthPath, redis, zone, allowedHosts, allowedOrigins, ...rest } = parsed.data;
+  const { discovery = discoveryOf(given), opsHost = rest.host, maxSessions = Infinity } = rest;
+  const optional = { dns, cloudMap, backendPort, healthPath, redis, zone, allowedHosts, allowedOrigins };
+  return { kind: 'config', config: { ...rest, ...optional, discovery, opsHost, maxSessions } };
 }
 
 function fault(issue: z.core.$ZodIssue, given: ReadonlyMap<string, Given>): string {

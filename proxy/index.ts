@@ -35,14 +35,17 @@ export type AffinityOptions = Partial<
     | 'trustProxy'
     | 'healthPath'
     | 'refreshSeconds'
+    | 'backendPort'
     | 'drainSeconds'
     | 'logLevel'
   >
 > & {
-  /** Origins, as in `http://10.0.0.7:3000`; or your own discovery, which you close. Needed where there is no `dns`. */
+  /** Origins, as in `http://10.0.0.7:3000`; or your own discovery, which you close. Needed without `dns` and `cloudMap`. */
   readonly backends?: readonly string[] | Backends;
   /** A name as `--dns` takes it, as in `mcp.internal:3000`. */
   readonly dns?: string;
+  /** A service as `--cloud-map` takes it, as in `mcp.local/server`. */
+  readonly cloudMap?: string;
   /** Your own registry, in the place of `redis`; you close it. */
   readonly sessions?: Sessions;
   /** Where log lines go, each with its line feed: stdout by default. */
@@ -104,8 +107,9 @@ export function createProxy(options: ProxyOptions): Proxy {
  */
 export function sessionAffinity({ secret, ...options }: MiddlewareOptions): Middleware {
   const { config, telemetry, given } = prepare(options);
+  const named = config.dns ?? config.cloudMap;
   const hop = createHmac('sha256', 'mcp-affinity hop')
-    .update(secret ?? JSON.stringify([config.redis ?? '', config.dns ?? '', config.backends.toSorted()]))
+    .update(secret ?? JSON.stringify([config.redis ?? '', named ?? '', config.backends.toSorted()]))
     .digest('hex');
   const house = buildHouse({ ...config, passthrough: false }, telemetry, { ...given, mark: [HEADER.affinityHop, hop] });
   // The listener is yours, and so is what it may be called: any Host, and an Origin that equals it.

@@ -11,8 +11,8 @@ export type JourneyRooms = {
   readonly telemetry: Telemetry;
   /** Exchanges that run, by backend id. */
   readonly running: ReadonlyMap<string, number>;
-  /** The proxy's own, where it is known. */
-  readonly zone: string | undefined;
+  /** The proxy's own, where it is known by now. */
+  readonly zone: () => string | undefined;
   /** Milliseconds. */
   readonly now: () => number;
   /** Random numbers in [0, 1). */
@@ -43,7 +43,7 @@ export function startJourney({ backends, telemetry, running, zone, now, draw }: 
     },
     next() {
       const left = backends.list().filter(({ id }) => !tried.has(id));
-      const chosen = pick(left, { held: NO_SESSIONS, opening: NO_SESSIONS, running, zone, now: now(), draw });
+      const chosen = pick(left, { held: NO_SESSIONS, opening: NO_SESSIONS, running, zone: zone(), now: now(), draw });
       if (chosen === undefined) return false;
       to = chosen;
       fate = 'unsent';

@@ -72,7 +72,10 @@ async function nextHome(
 }
 
 async function loadOf({ sessions, opening, running, zone, now, draw, maxSessions }: Rooms) {
-  return { load: { held: await sessions.countByBackend(), opening, running, zone, now: now(), draw }, maxSessions };
+  return {
+    load: { held: await sessions.countByBackend(), opening, running, zone: zone(), now: now(), draw },
+    maxSessions,
+  };
 }
 
 /** Sessions at once, and how often those that listen are looked at, in milliseconds. */

@@ -53,7 +53,7 @@ export function buildHouse(config: Config, telemetry: TelemetryWithMetrics, give
   const discovery =
     given.backends === undefined
       ? discover(config, record, (origin) => upstream.sever(origin))
-      : { backends: given.backends, found: Promise.resolve() };
+      : { backends: given.backends, found: Promise.resolve(), zone: () => config.zone };
   const backends = drainableBackends(discovery.backends, registry.drains);
   const { sessions, orders, watched, activity, settleMs } = registry;
   const shared = { sessions, backends, upstream, telemetry, now: Date.now, draw: Math.random, token: randomUUID };
@@ -65,6 +65,7 @@ export function buildHouse(config: Config, telemetry: TelemetryWithMetrics, give
   const rooms: Rooms = {
     ...config,
     ...shared,
+    zone: discovery.zone,
     streams,
     migrator,
     plans,

@@ -119,7 +119,7 @@ async function decideNow(rooms: Rooms, story: Story, session: Session | undefine
       held: choosing ? await rooms.sessions.countByBackend() : NONE,
       opening: rooms.opening,
       running: rooms.running,
-      zone: rooms.zone,
+      zone: rooms.zone(),
       now: rooms.now(),
       draw: rooms.draw,
     },

@@ -32,8 +32,8 @@ export type Rooms = {
   readonly holdSeconds: number;
   /** Sessions that a backend may hold before it gets no new ones. */
   readonly maxSessions: number;
-  /** The proxy's own, where it is known. */
-  readonly zone: string | undefined;
+  /** The proxy's own, where it is known by now. */
+  readonly zone: () => string | undefined;
   /** Sessions that are being opened, by backend id. */
   readonly opening: Map<string, number>;
   /** Exchanges that run, listening ones apart, by backend id. */

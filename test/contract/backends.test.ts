@@ -1,10 +1,13 @@
 /** The contract of Backends, for each implementation. */
 
-import { expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { askCloudMap } from '../../proxy/backends/cloud-map-client.ts';
+import { cloudMapBackends } from '../../proxy/backends/cloud-map.ts';
 import { drainableBackends, memoryMarks } from '../../proxy/backends/drains.ts';
 import { staticBackends } from '../../proxy/backends/static.ts';
 import { checkedBackends } from '../../proxy/backends/health.ts';
 import { type Lookup, dnsBackends } from '../../proxy/backends/dns.ts';
+import { NAMESPACE, SERVICE, type TestCloudMap, startCloudMap } from '../house/cloud-map.ts';
 import { backendsContract } from './backends.ts';
 
 const LIST = ['http://a:3000', 'http://b:3000'];
@@ -51,6 +54,28 @@ backendsContract('dns', {
   },
   suspectMs: 2_000,
 });
+describe('over a Cloud Map', () => {
+  let cloudMap: TestCloudMap;
+  beforeEach(async () => {
+    cloudMap = await startCloudMap();
+    cloudMap.register('a:3000', 'http://10.0.0.1:3000');
+    cloudMap.register('b:3000', 'http://10.0.0.2:3000');
+    for (const [name, value] of Object.entries(cloudMap.env)) vi.stubEnv(name, value);
+  });
+  afterEach(() => cloudMap.close());
+
+  backendsContract('cloud-map', {
+    async make() {
+      const client = askCloudMap({ namespace: NAMESPACE, service: SERVICE });
+      const backends = cloudMapBackends(client, { port: undefined });
+      await backends.ready;
+      return backends;
+    },
+    suspectMs: 2_000,
+    origins: ['http://10.0.0.1:3000', 'http://10.0.0.2:3000'],
+  });
+});
+
 backendsContract('checked over static', {
   make: async () => checkedBackends(staticBackends(LIST), { check: async () => ({ kind: 'well' }) }),
   suspectMs: 2_000,

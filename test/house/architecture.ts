@@ -77,6 +77,7 @@ const CLIENTS: readonly (readonly string[])[] = [
   ['pino'],
   ['zod'],
   ['http-proxy-middleware'],
+  ['@aws-sdk'],
 ];
 
 /** What a file imports and re-exports, in order; `import('…')` counts as the whole thing. */

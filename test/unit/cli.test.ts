@@ -48,9 +48,9 @@ describe('questions', () => {
 
 describe('a wrong configuration ends with 2 and says so on stderr', () => {
   test('an unknown flag', async () => {
-    expect(await run(['--backend', 'http://a', '--cloud-map', 'a/b'])).toEqual({
+    expect(await run(['--backend', 'http://a', '--bind-owner', 'none'])).toEqual({
       out: '',
-      err: 'mcp-affinity: --cloud-map: unknown flag, see --help\nSee mcp-affinity --help.\n',
+      err: 'mcp-affinity: --bind-owner: unknown flag, see --help\nSee mcp-affinity --help.\n',
       code: 2,
     });
   });

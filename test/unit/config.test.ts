@@ -27,6 +27,8 @@ describe('what is taken', () => {
       discovery: 'static',
       backends: ['http://a:3000'],
       dns: undefined,
+      cloudMap: undefined,
+      backendPort: undefined,
       refreshSeconds: 2,
       healthPath: undefined,
       redis: undefined,
@@ -62,6 +64,8 @@ describe('what is taken', () => {
       discovery: 'static',
       backends: ['https://b', 'http://[::1]:1'],
       dns: undefined,
+      cloudMap: undefined,
+      backendPort: undefined,
       refreshSeconds: 0.5,
       healthPath: '/health',
       redis: 'rediss://u:p%40@r:6380/1',
@@ -141,7 +145,7 @@ describe('a fault says what was expected and what was given', () => {
     ['backend', 'http://a,http://b', /origin/],
     ['backend', 'http://a?x', /without query/],
     ['backend', 'http://u:hunter2@a', /without user and password, got "http:\/\/\*\*\*@a"$/],
-    ['discovery', 'cloud-map', /^--discovery: expected static or dns, got "cloud-map"$/],
+    ['discovery', 'consul', /^--discovery: expected static, dns or cloud-map, got "consul"$/],
     ['refresh', '0', /^--refresh: expected seconds from 0.1 to 86400, got "0"$/],
     ['health-path', 'health', /^--health-path: expected a path that starts with '\/'/],
     ['health-path', '/mcp', /^--health-path: expected another path than --path, got "\/mcp"$/],
@@ -225,8 +229,44 @@ describe('discovery by DNS', () => {
 
   test.each([
     [['--discovery', 'dns'], '--dns or DNS_NAME: expected the DNS name of the backends, got nothing'],
-    [['--dns', 'mcp:1', ...A], '--backend: expected no backend beside --dns, got "http://a:3000"'],
+    [['--dns', 'mcp:1', ...A], '--backend: expected nothing with dns discovery, got "http://a:3000"'],
     [['--discovery', 'static', '--dns', 'mcp:1', ...A], '--dns: expected nothing with static discovery, got "mcp:1"'],
+  ])('%j', (args, fault) => {
+    expect(faults(args)).toEqual([fault]);
+  });
+});
+
+describe('discovery by Cloud Map', () => {
+  test.each([
+    ['mcp.local/server', 'mcp.local', 'server'],
+    ['a/b/_server._tcp', 'a/b', '_server._tcp'],
+    [
+      'arn:aws:servicediscovery:eu-west-1:1:namespace/ns-1/s',
+      'arn:aws:servicediscovery:eu-west-1:1:namespace/ns-1',
+      's',
+    ],
+  ])('%s', (value, namespace, service) => {
+    const found = { discovery: 'cloud-map', backends: [], cloudMap: { namespace, service }, backendPort: undefined };
+    expect(config(['--cloud-map', value])).toMatchObject(found);
+    const env = { CLOUD_MAP_SERVICE: value, DISCOVERY: 'cloud-map', BACKEND_PORT: '3000' };
+    expect(config([], env)).toMatchObject({ ...found, backendPort: 3000 });
+  });
+
+  test.each(['mcp.local', '/server', 'mcp.local/', 'mcp local/server', 'mcp.local/ser ver', ''])('not %j', (value) => {
+    expect(faults([`--cloud-map=${value}`])).toEqual([
+      `--cloud-map: expected a Cloud Map namespace and service, as in mcp.local/server, got ${value === '' ? 'nothing' : JSON.stringify(value)}`,
+    ]);
+  });
+
+  test.each([
+    [
+      ['--discovery', 'cloud-map'],
+      '--cloud-map or CLOUD_MAP_SERVICE: expected the namespace and service of the backends, as in mcp.local/server, got nothing',
+    ],
+    [['--cloud-map', 'a/b', ...A], '--backend: expected nothing with cloud-map discovery, got "http://a:3000"'],
+    [['--cloud-map', 'a/b', '--dns', 'mcp:1'], '--cloud-map: expected nothing with dns discovery, got "a/b"'],
+    [[...A, '--backend-port', '3000'], '--backend-port: expected nothing with static discovery, got "3000"'],
+    [['--cloud-map', 'a/b', '--backend-port', '0'], '--backend-port: expected a port from 1 to 65535, got "0"'],
   ])('%j', (args, fault) => {
     expect(faults(args)).toEqual([fault]);
   });
@@ -239,10 +279,7 @@ describe('flags that are not there', () => {
     ['--backends=http://b', /did you mean --backend\?$/],
     ['-p', /^-p: unknown flag, see --help$/],
     ['--constructor', /unknown flag, see --help$/],
-    ...['cloud-map', 'bind-owner'].map((flag): [string, RegExp] => [
-      `--${flag}`,
-      new RegExp(`^--${flag}: unknown flag`),
-    ]),
+    ...['bind-owner'].map((flag): [string, RegExp] => [`--${flag}`, new RegExp(`^--${flag}: unknown flag`)]),
   ])('%s', (flag, expected) => {
     expect(faults([...A, flag])).toEqual([expect.stringMatching(expected)]);
   });

@@ -85,7 +85,7 @@ export function newProxies(
       quiet,
       opening: new Map(),
       running: new Map(),
-      zone: undefined,
+      zone: () => undefined,
       maxSessions: Infinity,
       holdSeconds: 10,
       onSessionLost: 'migrate',
