@@ -6,7 +6,7 @@ import type { RoutingEvent } from '../../proxy/events.ts';
 import { type TestDns, startDns } from '../house/dns.ts';
 import { type Flow, type FlowOptions, type TestProxy, startFlow, startProxy } from '../house/flow.ts';
 import { type TestServers, startServers } from '../house/servers.ts';
-import { CLOCK, type Talk, UNKNOWN, startTalk } from '../house/talk.ts';
+import { CLOCK, type Talk, UNKNOWN, keepTalking, startTalk } from '../house/talk.ts';
 import { until } from '../house/until.ts';
 
 const NAME = 'mcp.test';
@@ -41,25 +41,6 @@ async function talk({ proxy }: Discovered): Promise<Talk> {
   const client = await startTalk(proxy.url);
   undo.push(() => client.close());
   return client;
-}
-
-/** Calls without pause from each client, until stopped; rejects with the first call that failed. */
-function keepTalking(clients: readonly Talk[]): { readonly said: string[]; stop(): Promise<void> } {
-  const said: string[] = [];
-  const over = new AbortController();
-  const all = Promise.all(
-    clients.map(async (client) => {
-      while (!over.signal.aborted) said.push(await client.task('ping'));
-    }),
-  );
-  all.catch(() => {});
-  return {
-    said,
-    async stop() {
-      over.abort();
-      await all;
-    },
-  };
 }
 
 const names = (dns: TestDns, ...ids: readonly Named[]) =>

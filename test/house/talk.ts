@@ -99,3 +99,22 @@ export async function startTalk(url: string, options: TalkOptions = {}): Promise
     close: () => client.close(),
   };
 }
+
+/** Calls without pause from each client, until stopped; rejects with the first call that failed. */
+export function keepTalking(clients: readonly Talk[]): { readonly said: string[]; stop(): Promise<void> } {
+  const said: string[] = [];
+  const over = new AbortController();
+  const all = Promise.all(
+    clients.map(async (client) => {
+      while (!over.signal.aborted) said.push(await client.task('ping'));
+    }),
+  );
+  all.catch(() => {});
+  return {
+    said,
+    async stop() {
+      over.abort();
+      await all;
+    },
+  };
+}
