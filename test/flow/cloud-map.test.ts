@@ -123,14 +123,16 @@ test('another task at the address of one that died is no home of its sessions', 
   await servers.get('a').restart();
 
   expect((await Promise.all(clients.map((client) => client.count()))).toSorted()).toHaveLength(6);
-  const moved = migrations(proxy.events);
+  // Whoever comes before it listens tries another.
+  const moves = () => migrations(proxy.events).filter((one) => !one.endsWith(' failed'));
+  const moved = moves();
   expect(moved).toHaveLength(homes.filter((home) => home === 'a').length);
   // Not "lost": that is what a stranger's 404 would make of it.
   expect(moved.filter((one) => !/^a (a2|b) crash migrated$/.test(one))).toEqual([]);
   cloudMap.deregister('a');
   await cloudMap.next(3);
   await tasks(clients);
-  expect(migrations(proxy.events)).toEqual(moved);
+  expect(moves()).toEqual(moved);
   expect(refused(proxy.events)).toEqual([]);
 });
 

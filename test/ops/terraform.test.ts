@@ -22,7 +22,7 @@ const CONTAINER = z.object({
 type Container = z.infer<typeof CONTAINER>;
 
 /** Set by Terraform, and still unknown to the programs. */
-const NOT_BUILT = ['CLOUD_MAP_SERVICE', 'EMF_METRICS'];
+const NOT_BUILT = ['EMF_METRICS'];
 const REDIS_URL = 'rediss://:token@registry.example:6379';
 
 let resources: readonly Resource[] = [];
@@ -103,7 +103,7 @@ describe('log lines that are counted', () => {
     ['MigrationsFailed', { ...migration, outcome: 'unavailable' }],
     ['MigrationsFailed', { ...migration, outcome: 'incompatible' }],
     ['RegistryDown', { type: 'registry', state: 'down' }],
-    ['DiscoveryDown', { type: 'discovery', state: 'down' }],
+    ['DiscoveryDown', { type: 'discovery', state: 'down', cause: 'throttled', since: 0 }],
     ['Faults', { type: 'fault', error: new Error('a bug') }],
   ];
   const others: readonly RoutingEvent[] = [
