@@ -268,6 +268,8 @@ export type Migrated =
 /** Gives a session a new home; credentials come from the exchange. Never throws. */
 export interface Migrator {
   migrate(session: Session, to: Backend, exchange: Exchange, reason: MigrationReason): Promise<Migrated>;
+  /** So many sessions are being given a home there that another would have to wait. */
+  full(to: Backend): boolean;
   /** Whether the home knows the session still: a ping that it answers; or why that could not be learnt. */
   knows(session: Session, home: Backend, exchange: Exchange): Promise<boolean | Unsent>;
   /** DELETEs a backend session that is nobody's home. Best effort, in the background. */

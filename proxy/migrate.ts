@@ -16,6 +16,7 @@ import type { Telemetry } from './events.ts';
 import { createHandshake } from './handshake.ts';
 import type { Handshake, Said } from './handshake.ts';
 import { agreed, incompatibility, replay } from './journal.ts';
+import { type Limit, newLimit } from './limit.ts';
 
 export type MigratorRooms = {
   readonly sessions: Sessions;
@@ -31,6 +32,12 @@ export type MigratorRooms = {
 /** What became of a write: stored, or what is true instead, or nobody knows. */
 type Written = { readonly kind: 'true-now'; readonly session: Session | undefined } | { readonly kind: 'unknown' };
 
+/**
+ * Handshakes at one backend at once. A crash brings all its sessions to the others in the same moment: side by side they
+ * would all be slow there, and many too late.
+ */
+const AT_ONCE = 16;
+
 /** How long a write whose fate is unknown is asked about, before its backend session is left to expire. */
 const READ_BACK_MS = 60_000;
 const READ_BACK_EVERY_MS = 500;
@@ -40,6 +47,7 @@ type Means = MigratorRooms & { readonly handshake: Handshake };
 export function createMigrator(rooms: MigratorRooms): Migrator {
   const means: Means = { ...rooms, handshake: createHandshake(rooms.upstream) };
   const flights = new Map<string, { readonly to: string; readonly migrated: Promise<Migrated> }>();
+  const limits = new Map<string, Limit>();
 
   async function migrate(
     session: Session,
@@ -53,8 +61,9 @@ export function createMigrator(rooms: MigratorRooms): Migrator {
       const maybeOurs = shared.kind === 'unauthorized' || (shared.kind === 'failed' && running.to !== to.id);
       if (!maybeOurs) return shared;
     }
+    const start = () => fly(means, session, to, exchange, reason);
     // Nothing is awaited between the look and this: who comes now finds it.
-    const flight = { to: to.id, migrated: fly(means, session, to, exchange, reason) };
+    const flight = { to: to.id, migrated: inTurn(limitAt(limits, to), means, to, start) };
     flights.set(session.id, flight);
     try {
       return await flight.migrated;
@@ -65,9 +74,35 @@ export function createMigrator(rooms: MigratorRooms): Migrator {
 
   return {
     migrate,
+    full: ({ id }) => limits.get(id)?.full ?? false,
     knows: (session, home, exchange) => means.handshake.knows(session, home, exchange),
     discard: (orphan, at, exchange) => void means.handshake.discard(orphan, at, exchange),
   };
+}
+
+/** Of each backend, as long as it is in use. */
+function limitAt(limits: Map<string, Limit>, { id }: Backend): Limit {
+  const known = limits.get(id);
+  if (known !== undefined) return known;
+  for (const [other, { idle }] of limits) if (idle) limits.delete(other);
+  const limit = newLimit(AT_ONCE);
+  limits.set(id, limit);
+  return limit;
+}
+
+/** When its turn comes, that backend may have failed others. */
+async function inTurn(
+  limit: Limit,
+  { backends }: Means,
+  to: Backend,
+  migrate: () => Promise<Migrated>,
+): Promise<Migrated> {
+  const waits = limit.full;
+  return limit.run(async () => {
+    const now = waits ? backends.list().find(({ id }) => id === to.id) : to;
+    if (now !== undefined && (to.suspect || !now.suspect)) return migrate();
+    return { kind: 'failed', cause: new Error('it has failed others meanwhile') };
+  });
 }
 
 async function fly(

@@ -17,6 +17,8 @@ export async function migratePlanned(
 ): Promise<Planned> {
   const first = await nextHome(rooms, session, new Map());
   if (first === undefined) return 'stays';
+  // Its home serves it meanwhile.
+  if (reason === 'drain' && rooms.migrator.full(first)) return 'stays';
   const release = await rooms.quiet.claim(session);
   if (release === undefined) return 'stays';
   try {

@@ -2,11 +2,12 @@
 
 import type { Backend, Backends } from '../contract.ts';
 import type { RoutingEvent } from '../events.ts';
+import { newLimit } from '../limit.ts';
 import { newListeners } from '../listeners.ts';
 import { type Check, type Finding, connectCheck, hasVanished, pathCheck } from './checks.ts';
 import { type Diagnosis, UNKNOWN, diagnose, judge } from './diagnosis.ts';
 import { sameBackends } from './members.ts';
-import { type Watch, type Watching, newLimit, watch } from './watch.ts';
+import { type Watch, type Watching, watch } from './watch.ts';
 
 export type CheckOptions = {
   /** Asked with GET, any 2xx is well; undefined: a TCP connect. Never the MCP endpoint. */

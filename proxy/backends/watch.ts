@@ -1,8 +1,7 @@
 /** One backend checked again and again, few backends at once. */
 
+import type { Limit } from '../limit.ts';
 import type { Check, Finding } from './checks.ts';
-
-export type Limit = <T>(task: () => Promise<T>) => Promise<T>;
 
 export type Watching = {
   readonly check: Check;
@@ -38,7 +37,7 @@ export function watch(origin: string, watching: Watching, learn: (finding: Findi
   async function look(): Promise<void> {
     const start = performance.now();
     checking = true;
-    const finding = await limit(async () =>
+    const finding = await limit.run(async () =>
       leaving.signal.aborted ? ({ kind: 'unknown' } as const) : check(origin, leaving.signal),
     );
     checking = false;
@@ -56,22 +55,5 @@ export function watch(origin: string, watching: Watching, learn: (finding: Findi
       clearTimeout(timer);
       leaving.abort();
     },
-  };
-}
-
-/** Runs `most` tasks at once; the others wait in order. */
-export function newLimit(most: number): Limit {
-  const waiting: (() => void)[] = [];
-  let running = 0;
-  return async (task) => {
-    if (running < most) running += 1;
-    else await new Promise<void>((resolve) => waiting.push(resolve));
-    try {
-      return await task();
-    } finally {
-      const next = waiting.shift();
-      if (next) next();
-      else running -= 1;
-    }
   };
 }

@@ -19,6 +19,7 @@ const LEVELS: readonly (readonly string[])[] = [
     'journal',
     'replay-safety',
     'rewrite',
+    'limit',
     'listeners',
     'sse',
     'address',

@@ -23,25 +23,30 @@ function exchangeOf(...headers: RawHeaders): Exchange {
   return { method: 'POST', target: '/mcp', headers, body: undefined, signal: new AbortController().signal, intent };
 }
 
-/** A session whose home is gone, and what becomes of each of its exchanges: the home each wants, and its credentials. */
-async function migrateAll(...wants: readonly (readonly [to: Home, authorization: string])[]) {
+function newRooms(list: () => readonly Backend[]) {
   const sessions = memorySessions({ ttlSeconds: 60 });
   const upstream = createUpstream({ answerSeconds: undefined });
-  const session = newSession({ home: { id: 'gone', origin: 'http://127.0.0.1:1' }, capabilities: { tools: {} } });
-  await sessions.create(session);
   const migrator = createMigrator({
     sessions,
     upstream,
-    backends: { list: () => homes.map(backendAt), suspect() {}, onChange: () => () => {}, close: async () => {} },
+    backends: { list, suspect() {}, onChange: () => () => {}, close: async () => {} },
     telemetry: { record() {} },
     now: Date.now,
     token: () => crypto.randomUUID(),
   });
+  return { sessions, migrator, close: () => Promise.all([upstream.close(), sessions.close()]) };
+}
+
+/** A session whose home is gone, and what becomes of each of its exchanges: the home each wants, and its credentials. */
+async function migrateAll(...wants: readonly (readonly [to: Home, authorization: string])[]) {
+  const { sessions, migrator, close } = newRooms(() => homes.map(backendAt));
+  const session = newSession({ home: { id: 'gone', origin: 'http://127.0.0.1:1' }, capabilities: { tools: {} } });
+  await sessions.create(session);
   const all = wants.map(([to, authorization]) =>
     migrator.migrate(session, backendAt(to), exchangeOf('authorization', authorization), 'crash'),
   );
   const kinds = (await Promise.all(all)).map(({ kind }) => kind);
-  await Promise.all([upstream.close(), sessions.close()]);
+  await close();
   return kinds;
 }
 const held = () => homes.map(({ sessions }) => sessions.size);
@@ -65,4 +70,22 @@ test('a backend is not blamed for the failure of another', async () => {
   a.welcome = () => ({ status: 503 });
   expect(await migrateAll([a, 'x'], [b, 'x'], [a, 'x'])).toEqual(['failed', 'migrated', 'failed']);
   expect(held()).toEqual([0, 1]);
+});
+
+test('a server is asked for few homes at once, and for no more once it has failed', async () => {
+  const [a] = homes;
+  let asked = 0;
+  let dead = false;
+  a.welcome = () => {
+    asked += 1;
+    dead = true;
+    return { status: 503 };
+  };
+  const sessions = Array.from({ length: 50 }, () => newSession({ home: { id: 'gone', origin: 'http://127.0.0.1:1' } }));
+  const { migrator, close } = newRooms(() => (dead ? [] : homes.map(backendAt)));
+  const all = sessions.map((session) => migrator.migrate(session, backendAt(a), exchangeOf(), 'crash'));
+  expect(migrator.full(backendAt(a))).toBe(true);
+  expect(new Set((await Promise.all(all)).map(({ kind }) => kind))).toEqual(new Set(['failed']));
+  expect([asked, migrator.full(backendAt(a))]).toEqual([16, false]);
+  await close();
 });
