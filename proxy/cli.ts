@@ -16,6 +16,12 @@ const EXAMPLES = `Examples:
   BACKENDS=http://a:3000,http://b:3000 REDIS_URL=redis://redis:6379 mcp-affinity --host 0.0.0.0
 `;
 
+const REDIS_URLS = `Redis, with rediss:// or rediss+…:// over TLS (an authority of your own: NODE_EXTRA_CA_CERTS):
+  redis://user:password@host:6379/0                          one server, or a name that follows the primary
+  redis+sentinel://user:password@host:26379,host/NAME        the primary of that name, as its sentinels know it
+  redis+cluster://user:password@host:6379,host               a cluster; several redis:// URLs are one too
+`;
+
 function help(): string {
   const rows = Object.values<Option>(OPTIONS).map((option) => ({
     flag: `--${option.flag} ${option.value}`,
@@ -32,7 +38,7 @@ function help(): string {
     ...rows.map((row) => line(row.flag, row.env, row.meaning)),
     line('-h, --help', '', 'this text'),
     line('-v, --version', '', 'the version'),
-    `\n${EXAMPLES}`,
+    `\n${REDIS_URLS}\n${EXAMPLES}`,
   ].join('');
 }
 

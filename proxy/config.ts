@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { clashes, discoveryOf } from './clashes.ts';
 import { type Given, type Read, readObject, readOptions, shown } from './given.ts';
 import { OPTIONS, type Option } from './options.ts';
+import { REDIS_URL, readRedisUrls } from './redis-url.ts';
 
 /** What a proxy runs with: parsed once, at start. Times are in seconds. */
 export type Config = {
@@ -28,8 +29,8 @@ export type Config = {
   readonly refreshSeconds: number;
   /** A path that a healthy backend answers with 2xx; undefined: it takes TCP connections. */
   readonly healthPath: string | undefined;
-  /** The registry; undefined keeps sessions in memory. May hold a password. */
-  readonly redis: string | undefined;
+  /** The registry's URLs (see redis-url.ts); undefined keeps sessions in memory. May hold a password. */
+  readonly redis: readonly string[] | undefined;
   /** Idle life of a session. */
   readonly sessionTtl: number;
   /** How long an exchange waits for a home; 0 refuses at once. */
@@ -127,13 +128,10 @@ const cloudMapService = z.string(CLOUD_MAP).transform((value, context) => {
   return z.NEVER;
 });
 
-const REDIS_URL = 'a URL as in redis://user:password@host:6379/0 or rediss://…, a password percent-encoded';
-/** An `@` after the host, or a path that is no database, is a password cut in two: it would be taken for a host. */
-const redisUrl = z.string(REDIS_URL).refine((value) => {
-  const parsed = url(value);
-  if (!parsed || !/^rediss?:\/\//.test(value) || parsed.hostname === '') return false;
-  return /^(\/\d*)?$/.test(parsed.pathname) && parsed.hash === '' && !parsed.search.includes('@');
-}, REDIS_URL);
+const redisUrls = z.array(z.string(REDIS_URL)).superRefine((urls, context) => {
+  const read = readRedisUrls(urls);
+  if (read.kind === 'fault') context.addIssue({ code: 'custom', message: read.expected });
+});
 
 const HOST_NAME = 'a host name without port, as in mcp.example.com';
 const hostName = z
@@ -171,7 +169,7 @@ const SCHEMA = z.object({
   backendPort: whole(1, 65_535, 'a port').optional(),
   refreshSeconds: number(0.1, LONGEST_WAIT, 'seconds'),
   healthPath: path.optional(),
-  redis: redisUrl.optional(),
+  redis: redisUrls.optional(),
   sessionTtl: whole(1, LONGEST_LIFE, 'whole seconds'),
   holdSeconds: seconds,
   answerSeconds: offOrSeconds,

@@ -11,6 +11,9 @@ export type Read = { readonly given: ReadonlyMap<string, Given>; readonly faults
 
 const BY_FLAG: ReadonlyMap<string, string> = new Map(Object.entries(OPTIONS).map(([name, { flag }]) => [flag, name]));
 
+/** A password may hold a comma, and one URL several hosts. */
+const BEFORE_SCHEME = /,(?=\s*[a-z][a-z\d+.-]*:\/\/)/i;
+
 /** Takes flags first, then the environment; an empty variable says nothing, of a flag given twice the last counts. */
 export function readOptions(args: readonly string[], env: Readonly<Record<string, string | undefined>>): Read {
   const { values, faults } = readFlags(args);
@@ -18,7 +21,8 @@ export function readOptions(args: readonly string[], env: Readonly<Record<string
   for (const [name, option] of Object.entries<Option>(OPTIONS)) {
     const flags = values.get(name);
     const said = env[option.env]?.trim() ?? '';
-    const variable = (option.many ? said.split(',').map((part) => part.trim()) : [said]).filter((part) => part !== '');
+    const parts = option.many ? said.split(option.secret ? BEFORE_SCHEME : ',') : [said];
+    const variable = parts.map((part) => part.trim()).filter((part) => part !== '');
     if (flags) given.set(name, { source: `--${option.flag}`, values: option.many ? flags : flags.slice(-1) });
     else if (variable.length > 0) given.set(name, { source: option.env, values: variable });
     else if (option.fallback !== undefined) given.set(name, { source: `--${option.flag}`, values: [option.fallback] });

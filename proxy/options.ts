@@ -98,8 +98,9 @@ export const OPTIONS = {
     env: 'REDIS_URL',
     value: 'URL',
     unset: 'in memory',
+    many: true,
     secret: true,
-    meaning: 'where sessions are registered: redis:// or rediss://',
+    meaning: 'where sessions are registered: redis://, redis+sentinel:// or redis+cluster:// (below)',
   },
   sessionTtl: {
     flag: 'session-ttl',

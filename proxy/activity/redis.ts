@@ -1,7 +1,7 @@
 /** What goes on in sessions at every proxy, in Redis: entries that die with their proxy, and a claim that shuts them out. */
 
 import { hash as digest, randomUUID } from 'node:crypto';
-import type { Redis, Result } from 'ioredis';
+import type { Result } from 'ioredis';
 import { REDIS, type Activity } from '../contract.ts';
 import type { RedisConnection } from '../redis/connection.ts';
 
@@ -107,7 +107,7 @@ export function redisActivity({ client, circuit }: RedisConnection, options: Act
   };
 }
 
-function defineCommands(client: Redis): void {
+function defineCommands(client: RedisConnection['client']): void {
   client.defineCommand('enterSession', { numberOfKeys: 2, lua: ENTER });
   client.defineCommand('renewEntry', { numberOfKeys: 1, lua: RENEW });
   client.defineCommand('claimSession', { numberOfKeys: 2, lua: CLAIM });

@@ -1,86 +1,88 @@
 /** The connection to Redis: what keeps calls from waiting on one that does not answer, and tells when it does again. */
 
-import { Redis } from 'ioredis';
-import { Circuit, type Failure } from './circuit.ts';
 import { REDIS } from '../contract.ts';
 import type { Telemetry } from '../events.ts';
+import { newListeners } from '../listeners.ts';
+import { readRedisUrls } from '../redis-url.ts';
+import { Circuit, type Failure } from './circuit.ts';
+import { type Clients, RETRY_EVERY, type RedisClient, SILENCE, newClients } from './clients.ts';
 
 export type RedisOptions = {
-  /** `redis://` or `rediss://`. */
-  readonly url: string;
+  /** As `readRedisUrls` reads them; throws on others, without showing them. */
+  readonly url: string | readonly string[];
   /** Told `registry` events. */
   readonly record: Telemetry['record'];
   /** How long a call may take before SessionsUnavailable: 700 by default. */
   readonly deadlineMs?: number;
 };
 
-export type RedisConnection = {
-  readonly client: Redis;
+export type RedisConnection = Clients & {
   /** What every call goes through. */
   readonly circuit: Circuit;
   /** Milliseconds after which a silent connection is taken for dead. */
   readonly silenceMs: number;
+  /** Milliseconds between attempts to connect. */
+  readonly retryMs: number;
+  /** Calls `f` when a connection was lost: changes may have been lost with it. Returns an idempotent undo. */
+  readonly onLost: (f: () => void) => () => void;
   close(): void;
 };
 
-/** Milliseconds. A connection that owes answers and is silent for so long is given up for a new one. */
-const SILENCE = 2_000;
-const PROBE_EVERY = 250;
 /** Answers of a Redis that cannot take changes now; after a failover, the one at its address soon can. */
-const ELSEWHERE = /\b(READONLY|LOADING|MASTERDOWN|UNBLOCKED|TRYAGAIN|CLUSTERDOWN)\b/;
+const ELSEWHERE = /\b(READONLY|LOADING|MASTERDOWN|UNBLOCKED|TRYAGAIN|CLUSTERDOWN|NOREPLICAS)\b/;
+/** So many that each node of a cluster has the slot of some. */
+const CLUSTER_PROBES = Array.from({ length: 128 }, (_, at) => REDIS.session(`probe ${at}`));
 
 /** Connects at once, and goes on trying for ever. */
 export function connectRedis({ url, record, deadlineMs = 700 }: RedisOptions): RedisConnection {
-  const client = newClient(url);
+  const read = readRedisUrls([url].flat());
+  if (read.kind === 'fault') throw new Error(`--redis: expected ${read.expected}`);
+  const clients = newClients(read.address);
+  const { client } = clients;
+  const probes = read.address.kind === 'cluster' ? CLUSTER_PROBES : [REDIS.session('probe')];
   const circuit = new Circuit({
     deadlineMs,
-    probeEveryMs: PROBE_EVERY,
+    probeEveryMs: RETRY_EVERY,
     // A change of nothing: a replica, which answers a PING, refuses it.
-    probe: () => client.del(REDIS.session('probe')),
+    probe: () => Promise.all(probes.map((key) => client.del(key))),
     judge,
     onState: (state, cause) => record({ type: 'registry', state, ...(cause !== undefined && { cause }) }),
   });
-  follow(client, circuit);
+  const lost = newListeners<void>();
+  follow(client, circuit, lost.tell);
   return {
-    client,
+    ...clients,
     circuit,
     silenceMs: SILENCE,
+    retryMs: RETRY_EVERY,
+    onLost: lost.add,
     close() {
+      lost.clear();
       circuit.close();
       client.disconnect();
     },
   };
 }
 
-function newClient(url: string): Redis {
-  return new Redis(url, {
-    connectionName: 'mcp-affinity',
-    disableClientInfo: true,
-    // What a call waits for, how long, and whether it is sent again, is decided by the circuit alone.
-    enableOfflineQueue: false,
-    autoResendUnfulfilledCommands: false,
-    maxRetriesPerRequest: 0,
-    enableReadyCheck: false,
-    autoResubscribe: false,
-    reconnectOnError: (error) => error.message.includes('READONLY'),
-    retryStrategy: () => PROBE_EVERY * (0.6 + 0.4 * Math.random()),
-    connectTimeout: SILENCE,
-    socketTimeout: SILENCE,
-    disconnectTimeout: PROBE_EVERY,
-  });
-}
-
-/** Tells the circuit how the connection is. */
-function follow(client: Redis, circuit: Circuit): void {
+/** Tells the circuit how the connection is, and `lost` when one is gone. */
+function follow(client: RedisClient, circuit: Circuit, lost: () => void): void {
   let cause: string | undefined;
-  client.on('error', (error: Error) => {
-    cause = codeOf(error);
-  });
+  const failed = (error: Error): void => {
+    cause = codeOf(error) ?? cause;
+  };
+  const gone = (): void => {
+    circuit.lost(cause);
+    lost();
+  };
+  client.on('error', failed);
   client.on('ready', () => {
     cause = undefined;
     circuit.connected();
   });
-  client.on('close', () => circuit.lost(cause));
+  client.on('close', gone);
+  // Of a cluster: one of its nodes.
+  client.on('node error', failed);
+  client.on('-node', gone);
 }
 
 function judge(error: unknown): Failure {
@@ -92,7 +94,12 @@ function judge(error: unknown): Failure {
 /** The word that an answer of Redis begins with, or the code of a system's error: never an argument. */
 function codeOf(error: unknown): string | undefined {
   if (!(error instanceof Error)) return undefined;
+  // A cluster none of whose nodes answers tells what the last one said.
+  if ('lastNodeError' in error) return codeOf(error.lastNodeError);
   if ('code' in error && typeof error.code === 'string') return error.code;
-  if (error.name !== 'ReplyError') return undefined;
-  return ELSEWHERE.exec(error.message)?.[0] ?? /^[A-Z]+/.exec(error.message)?.[0];
+  const { name, message } = error;
+  // What sentinels, or the nodes that a cluster's client was sent to, said last.
+  if (message.includes('Last error: ')) return /\b[A-Z]{5,}\b/.exec(message)?.[0];
+  if (name !== 'ReplyError') return undefined;
+  return ELSEWHERE.exec(message)?.[0] ?? /^[A-Z]+/.exec(message)?.[0];
 }

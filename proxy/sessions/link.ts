@@ -5,14 +5,18 @@ import { REDIS } from '../contract.ts';
 import { newListeners } from '../listeners.ts';
 
 export type LinkOptions = {
-  /** Its own connection. Closed by `close`. */
-  readonly client: Redis;
+  /** A connection of its own, which ends when it is lost; whether it can be had, its events say. */
+  readonly connect: () => Redis;
+  /** Calls `f` when changes may have been lost on their way here. Returns an undo. */
+  readonly onDoubt: (f: () => void) => () => void;
   /** Takes the messages. */
   readonly hear: (message: string) => void;
   /** Resolves when calls to the registry can be made. */
   readonly usable: () => Promise<void>;
   /** Milliseconds between the signs of life that show a connection that died without a word. */
   readonly heartbeatMs: number;
+  /** Milliseconds between attempts to connect. */
+  readonly retryMs: number;
 };
 
 export type Link = {
@@ -21,37 +25,47 @@ export type Link = {
   readonly close: () => void;
 };
 
-export function newLink({ client, hear, usable, heartbeatMs }: LinkOptions): Link {
+export function newLink({ connect, onDoubt, hear, usable, heartbeatMs, retryMs }: LinkOptions): Link {
   const listeners = newListeners<boolean>();
   let linked = false;
-  /** Counts connections: what was begun on an earlier one says nothing of this one. */
-  let connection = 0;
+  let client: Redis | undefined;
+  let retry: NodeJS.Timeout | undefined;
   const tell = (now: boolean): void => {
     if (now === linked) return;
     linked = now;
     listeners.tell(now);
   };
-  const subscribe = async (): Promise<void> => {
-    const begun = connection;
+  /** What was begun on an earlier connection says nothing of this one. */
+  const subscribe = async (mine: Redis): Promise<void> => {
     try {
-      await client.subscribe(REDIS.changes);
+      await mine.subscribe(REDIS.changes);
       // Who is told reads its sessions again: not before that can be answered.
       await usable();
-      if (begun === connection) tell(true);
+      if (mine === client) tell(true);
     } catch {
-      if (begun === connection) client.disconnect(true);
+      mine.disconnect();
     }
   };
-  client.on('error', () => {});
-  client.on('ready', () => void subscribe());
-  client.on('close', () => {
-    connection += 1;
+  function open(): void {
+    const mine = connect();
+    client = mine;
+    mine.on('error', () => {});
+    mine.on('ready', () => void subscribe(mine));
+    mine.on('message', (_channel: string, message: string) => mine === client && hear(message));
+    mine.once('end', () => mine === client && lose());
+  }
+  function lose(): void {
+    client?.disconnect();
+    client = undefined;
     tell(false);
-  });
-  client.on('message', (_channel: string, message: string) => hear(message));
+    clearTimeout(retry);
+    retry = setTimeout(open, retryMs * (0.6 + 0.4 * Math.random())).unref();
+  }
   const heartbeat = setInterval(() => {
-    if (linked) client.ping().catch(() => {});
+    if (linked) client?.ping().catch(() => {});
   }, heartbeatMs).unref();
+  const trust = onDoubt(() => linked && lose());
+  open();
 
   return {
     onLink(f) {
@@ -60,9 +74,11 @@ export function newLink({ client, hear, usable, heartbeatMs }: LinkOptions): Lin
       return undo;
     },
     close() {
-      connection += 1;
+      trust();
       clearInterval(heartbeat);
-      client.disconnect();
+      clearTimeout(retry);
+      client?.disconnect();
+      client = undefined;
     },
   };
 }

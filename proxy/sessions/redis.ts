@@ -1,6 +1,6 @@
 /** The registry in Redis, shared by all proxies. */
 
-import type { Redis, Result } from 'ioredis';
+import type { Result } from 'ioredis';
 import { REDIS, type Session, type Sessions, SessionsUnavailable } from '../contract.ts';
 import type { RedisConnection } from '../redis/connection.ts';
 import type { LinkedSessions } from './cached.ts';
@@ -45,10 +45,12 @@ export function redisSessions({ redis, ttlSeconds, now = Date.now }: RedisSessio
   const held = newHeld(client, ttlMs, now);
   const changes = newChanges();
   const link = newLink({
-    client: client.duplicate(),
+    connect: redis.listener,
+    onDoubt: redis.onLost,
     hear: changes.hear,
     usable: () => circuit.usable(),
     heartbeatMs: redis.silenceMs,
+    retryMs: redis.retryMs,
   });
 
   return {
@@ -64,7 +66,7 @@ export function redisSessions({ redis, ttlSeconds, now = Date.now }: RedisSessio
 }
 
 type Parts = {
-  readonly client: Redis;
+  readonly client: RedisConnection['client'];
   readonly circuit: RedisConnection['circuit'];
   readonly changes: Changes;
   readonly held: Held;
@@ -131,7 +133,7 @@ function newCalls({
   };
 }
 
-function defineCommands(client: Redis): void {
+function defineCommands(client: RedisConnection['client']): void {
   client.defineCommand('findSession', { numberOfKeys: 1, lua: FIND });
   client.defineCommand('createSession', { numberOfKeys: 1, lua: CREATE });
   client.defineCommand('replaceSession', { numberOfKeys: 1, lua: REPLACE });

@@ -33,6 +33,7 @@ const LEVELS: readonly (readonly string[])[] = [
     'clashes',
     'given',
     'options',
+    'redis-url',
     'refusal',
   ],
   ['redis/', 'activity/', 'sessions/', 'backends/', 'telemetry/', 'upstream', 'config'],

@@ -28,8 +28,8 @@ export type FlowOptions = {
   readonly env?: Readonly<Record<string, string>>;
   /** One by default; more share a Redis. */
   readonly proxies?: number;
-  /** A Redis for a single proxy too. */
-  readonly redis?: true;
+  /** A Redis for a single proxy too, or one of the test's own, by its URLs with commas between. */
+  readonly redis?: true | string;
   /** Further flags of the proxies. */
   readonly flags?: readonly string[];
 };
@@ -84,9 +84,12 @@ export async function startFlow(options: FlowOptions = {}): Promise<Flow> {
   };
   try {
     const servers = keep(await startServers(backends, env), (all) => all.close());
-    const redis = count > 1 || options.redis ? keep(await startRedis(), (one) => one.close()) : undefined;
+    const own = typeof options.redis === 'string' ? options.redis : undefined;
+    const wanted = own === undefined && (count > 1 || options.redis === true);
+    const redis = wanted ? keep(await startRedis(), (one) => one.close()) : undefined;
     const proxies: TestProxy[] = [];
-    const shared = redis ? ['--redis', redis.url] : [];
+    const urls = own?.split(/,(?=redis)/) ?? (redis ? [redis.url] : []);
+    const shared = urls.map((url) => `--redis=${url}`);
     for (let at = 0; at < count; at += 1) {
       proxies.push(keep(await startProxy(servers.origins, [...shared, ...flags]), (one) => one.stop()));
     }
