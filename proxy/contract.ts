@@ -55,6 +55,8 @@ export type Session = {
   readonly epoch: number;
   /** New with each stored change: the fence of compare-and-set. */
   readonly revision: string;
+  /** How often it has been changed: tells which of two copies is the later one. No fence, as copies may part. */
+  readonly changes: number;
   /** Milliseconds since 1970. */
   readonly createdAt: number;
   readonly owner?: string;

@@ -48,6 +48,7 @@ export function opened(
     home: { id: fresh.home.id, origin: fresh.home.origin },
     epoch: 0,
     revision: fresh.revision,
+    changes: 0,
     createdAt: fresh.now,
     ...agreed(answer.result),
     journal: { initialize: initialize.params ?? {}, initialized: false, subscriptions: [] },

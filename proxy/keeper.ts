@@ -196,7 +196,7 @@ async function storeJournal(
     for (;;) {
       const changed = apply(from);
       if (changed === from) return STORED;
-      const to = { ...changed, revision: token() };
+      const to = { ...changed, revision: token(), changes: from.changes + 1 };
       const now = await sessions.replace(from, to);
       if (now === undefined || now.revision === to.revision) return STORED;
       if (promise && now.epoch !== session.epoch) return { kind: 'superseded' };

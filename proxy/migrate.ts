@@ -173,6 +173,7 @@ function house(means: Means, session: Session, to: Backend, said: Said): Session
     home: { id: to.id, origin: to.origin },
     epoch: session.epoch + 1,
     revision: means.token(),
+    changes: session.changes + 1,
   };
 }
 
@@ -206,7 +207,8 @@ async function tellAndStore(
     }
     // A journal write came between: the new home is told the difference.
     from = current;
-    next = { ...housed, journal: current.journal, safeTools: current.safeTools, revision: means.token() };
+    const { journal, safeTools, changes } = current;
+    next = { ...housed, journal, safeTools, revision: means.token(), changes: changes + 1 };
   }
 }
 

@@ -75,6 +75,10 @@ export class Circuit {
     if (!this.#usable) this.#begin();
   }
 
+  get closed(): boolean {
+    return this.#closed;
+  }
+
   close(): void {
     this.#stopTimers();
     this.#closed = true;

@@ -63,7 +63,8 @@ function target(address: Exclude<RedisAddress, { kind: 'cluster' }>): Options {
     ...(sentinel.password !== undefined && { sentinelPassword: sentinel.password }),
     ...(tls && { enableTLSForSentinelMode: true, sentinelTLS: {} }),
     sentinelCommandTimeout: SILENCE,
-    sentinelRetryStrategy: () => null,
+    // Anything else ends the client for good once each sentinel has been asked.
+    sentinelRetryStrategy: retryDelay,
     sentinelReconnectStrategy: retryDelay,
     // An old primary that lives on, cut off from the rest, would take changes that are lost.
     failoverDetector: true,

@@ -80,6 +80,10 @@ function follow(client: RedisClient, circuit: Circuit, lost: () => void): void {
     circuit.connected();
   });
   client.on('close', gone);
+  // Not closed by us: the client takes some failures for its end.
+  client.on('end', () => {
+    if (!circuit.closed) setTimeout(() => void client.connect().catch(() => {}), RETRY_EVERY).unref();
+  });
   // Of a cluster: one of its nodes.
   client.on('node error', failed);
   client.on('-node', gone);

@@ -2,8 +2,9 @@
 
 import { type Session, type Sessions, SessionsUnavailable } from '../contract.ts';
 import { type Counts, newCounts } from './counts.ts';
-import { Entries, type Flight } from './entries.ts';
+import { Entries, type Flight, isBehind } from './entries.ts';
 import { newListeners } from '../listeners.ts';
+import { newRecovery } from './recovery.ts';
 
 /** A registry that other proxies change too, and that tells of it. */
 export type LinkedSessions = Sessions & {
@@ -15,6 +16,11 @@ export type LinkedSessions = Sessions & {
   onLink(f: (linked: boolean) => void): () => void;
   /** Changes of this session need not be heard any more. */
   forget(id: string): void;
+  /**
+   * Puts back what the registry has lost, as after a failover, unless the session has ended or is there in a later
+   * state. Returns what is true now, undefined = ended. Does not renew an idle life. Throws SessionsUnavailable.
+   */
+  restore(known: Session): Promise<Session | undefined>;
 };
 
 export type CachedSessionsOptions = {
@@ -31,7 +37,7 @@ export type CachedSessionsOptions = {
 /**
  * While changes cannot be heard, each session is read again before use; when it cannot be read either, what is known is
  * used: availability first. `fresh` never falls back so. When they can be heard again, `onChange` tells of every session
- * that is known, for it may have changed. Owns `store`: `close` closes it.
+ * that is known, for it may have changed, and what the registry has lost is put back. Owns `store`: `close` closes it.
  */
 export function cachedSessions(store: LinkedSessions, options: CachedSessionsOptions): Sessions {
   const { now = Date.now, maxEntries = 20_000, countEveryMs = 2_000, ttlSeconds } = options;
@@ -39,25 +45,28 @@ export function cachedSessions(store: LinkedSessions, options: CachedSessionsOpt
   const entries = new Entries({ ttlMs: ttlSeconds * 1_000, maxEntries, now, onForgotten: (id) => store.forget(id) });
   const counts = newCounts({ read: () => store.countByBackend(), everyMs: countEveryMs, now });
   const reader = newReader(store, entries, listeners.tell);
+  const recovery = newRecovery(store, entries, listeners.tell);
   const undo = [
     store.onChange((id) => {
-      entries.drop(id);
+      entries.supersede(id);
       listeners.tell(id);
     }),
     store.onLink((linked) => {
       entries.link(linked);
+      recovery.link(linked);
       // Who has an open stream may not ask by itself for long.
       if (linked) for (const id of entries.ids()) listeners.tell(id);
     }),
   ];
 
   return {
-    find: (id, { fresh = false } = {}) => (fresh ? reader.read(id) : reader.use(id)),
+    find: (id, { fresh = false } = {}) => recovery.find(id, () => (fresh ? reader.read(id) : reader.use(id))),
     ...newChanger(store, entries, counts),
     onChange: listeners.add,
     countByBackend: async () => counts.current(),
     async close() {
       for (const one of undo) one();
+      recovery.close();
       listeners.clear();
       entries.clear();
       await store.close();
@@ -65,12 +74,14 @@ export function cachedSessions(store: LinkedSessions, options: CachedSessionsOpt
   };
 }
 
-function newReader(store: Sessions, entries: Entries, tell: (id: string) => void) {
+function newReader(store: LinkedSessions, entries: Entries, tell: (id: string) => void) {
   const reads = new Map<string, { readonly flight: Flight; readonly session: Promise<Session | undefined> }>();
 
   async function land(flight: Flight): Promise<Session | undefined> {
     try {
-      const session = await store.find(flight.id);
+      const found = await store.find(flight.id);
+      const missed = entries.missed(flight, found);
+      const session = missed ? await store.restore(missed) : found;
       if (entries.landRead(flight, session)) tell(flight.id);
       return session;
     } catch (error) {
@@ -106,7 +117,11 @@ function newReader(store: Sessions, entries: Entries, tell: (id: string) => void
   return { read, use };
 }
 
-function newChanger(store: Sessions, entries: Entries, counts: Counts): Pick<Sessions, 'create' | 'replace' | 'end'> {
+function newChanger(
+  store: LinkedSessions,
+  entries: Entries,
+  counts: Counts,
+): Pick<Sessions, 'create' | 'replace' | 'end'> {
   async function write<T>(
     id: string,
     change: () => Promise<T>,
@@ -122,7 +137,6 @@ function newChanger(store: Sessions, entries: Entries, counts: Counts): Pick<Ses
       throw error;
     }
   }
-
   return {
     async create(session) {
       const result = await write(
@@ -136,7 +150,7 @@ function newChanger(store: Sessions, entries: Entries, counts: Counts): Pick<Ses
     async replace(from, to) {
       const result = await write(
         from.id,
-        () => store.replace(from, to),
+        () => replaceKnown(store, entries, from, to),
         (there) => there,
       );
       if (result?.revision === to.revision && from.home.id !== to.home.id) {
@@ -156,4 +170,18 @@ function newChanger(store: Sessions, entries: Entries, counts: Counts): Pick<Ses
       return ended;
     },
   };
+}
+
+/** A registry that has lost the session, or its last change, is told before it is believed. */
+async function replaceKnown(
+  store: LinkedSessions,
+  entries: Entries,
+  from: Session,
+  to: Session,
+): Promise<Session | undefined> {
+  const known = entries.vouched(from.id);
+  const now = await store.replace(from, to);
+  if (!known || !isBehind(now, known)) return now;
+  const there = await store.restore(known);
+  return there?.revision === from.revision ? store.replace(from, to) : there;
 }

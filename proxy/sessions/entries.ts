@@ -6,6 +6,8 @@ type Entry = {
   readonly session: Session;
   /** Changes made since it was read might not have been heard: to be read again before use. */
   stale: boolean;
+  /** Another proxy has changed it: of no use, but to tell whether the registry has lost that change and this. */
+  superseded: boolean;
   /** Milliseconds since 1970: when its idle life is to be renewed next, and when it ends unless that is done. */
   renewAt: number;
   readonly aliveUntil: number;
@@ -32,6 +34,11 @@ export type EntriesOptions = {
   readonly onForgotten: (id: string) => void;
 };
 
+/** Whether what the registry has of a session, or has not, was so before what is known. */
+export function isBehind(there: Session | undefined, known: Session): boolean {
+  return !there || (there.createdAt === known.createdAt && there.changes < known.changes);
+}
+
 /** Least recently used first. */
 export class Entries {
   readonly #options: EntriesOptions;
@@ -43,10 +50,10 @@ export class Entries {
     this.#options = options;
   }
 
-  /** What is known of the session, stale or not. Counts as a use. */
+  /** What is known of the session, stale or not, unless it was changed since. Counts as a use. */
   known(id: string): Session | undefined {
     const entry = this.#entries.get(id);
-    if (!entry) return undefined;
+    if (!entry || entry.superseded) return undefined;
     this.#entries.delete(id);
     this.#entries.set(id, entry);
     return entry.session;
@@ -60,6 +67,18 @@ export class Entries {
     if (at < entry.renewAt) return 'good';
     entry.renewAt = at + this.#options.ttlMs / RENEWALS;
     return 'good, to be renewed';
+  }
+
+  /** What is known and must be in the registry still, or something later, unless the session has ended. */
+  vouched(id: string): Session | undefined {
+    const entry = this.#entries.get(id);
+    return entry && this.#options.now() < entry.aliveUntil ? entry.session : undefined;
+  }
+
+  /** What the registry has lost, as a read shows that nothing has overtaken. */
+  missed({ id, overtaken }: Flight, session: Session | undefined): Session | undefined {
+    const known = overtaken ? undefined : this.vouched(id);
+    return known && isBehind(session, known) ? known : undefined;
   }
 
   depart(id: string): Flight {
@@ -76,7 +95,18 @@ export class Entries {
     this.#land(flight, () => {
       if (!flight.overtaken) this.#put(flight, session);
     });
-    return before?.stale === true && !flight.overtaken && before.session.revision !== session?.revision;
+    const told = before?.stale !== true || before.superseded;
+    return !told && !flight.overtaken && before.session.revision !== session?.revision;
+  }
+
+  /** The registry was asked whether it has what is known: its idle life there may have gone on from before. */
+  landLook(flight: Flight, session: Session | undefined): boolean {
+    const entry = this.#entries.get(flight.id);
+    if (entry?.session.revision !== session?.revision || !entry) return this.landRead(flight, session);
+    this.#land(flight, () => {
+      if (!flight.overtaken) Object.assign(entry, { stale: flight.stale, superseded: false });
+    });
+    return false;
   }
 
   /** A change of ours was made; when another's overtook it, nobody knows which was the last. */
@@ -98,10 +128,10 @@ export class Entries {
   }
 
   /** Another proxy has changed the session. */
-  drop(id: string): void {
+  supersede(id: string): void {
     this.#overtake(id);
-    this.#entries.delete(id);
-    this.#forgetIfGone(id);
+    const entry = this.#entries.get(id);
+    if (entry) Object.assign(entry, { stale: true, superseded: true });
   }
 
   /** Changes of others are heard from now on, or no more: either way some may have been missed. */
@@ -111,7 +141,7 @@ export class Entries {
     for (const flights of this.#flights.values()) for (const flight of flights) flight.stale = true;
   }
 
-  /** The sessions that are known, as they are now. */
+  /** The sessions that are known, as they are now, the least recently used first. */
   ids(): readonly string[] {
     return [...this.#entries.keys()];
   }
@@ -136,6 +166,7 @@ export class Entries {
     this.#entries.set(flight.id, {
       session,
       stale,
+      superseded: false,
       renewAt: startedAt + ttlMs / RENEWALS,
       aliveUntil: startedAt + ttlMs,
     });

@@ -3,8 +3,9 @@
 import type { JsonObject, Journal, Session } from '../contract.ts';
 import { isObject } from '../jsonrpc.ts';
 
-/** `backendSessionId` is left out while it is the client's id. */
-type SessionRecord = Omit<Session, 'id' | 'backendSessionId'> & { readonly backendSessionId?: string };
+/** `backendSessionId` is left out while it is the client's id; an early record has no `changes`. */
+type SessionRecord = Omit<Session, 'id' | 'backendSessionId' | 'changes'> &
+  Partial<Pick<Session, 'backendSessionId' | 'changes'>>;
 
 export function writeRecord({ id, backendSessionId, ...rest }: Session): string {
   const record: SessionRecord = backendSessionId === id ? rest : { ...rest, backendSessionId };
@@ -19,7 +20,7 @@ export function readRecord(id: string, text: string): Session | undefined {
   } catch {
     return undefined;
   }
-  return isRecord(record) ? { backendSessionId: id, ...record, id } : undefined;
+  return isRecord(record) ? { backendSessionId: id, changes: 0, ...record, id } : undefined;
 }
 
 function isRecord(value: unknown): value is SessionRecord {
@@ -29,7 +30,7 @@ function isRecord(value: unknown): value is SessionRecord {
     isObject(home) &&
     hasTypes(home, { id: 'string', origin: 'string' }) &&
     hasTypes(value, { epoch: 'number', revision: 'string', createdAt: 'number', protocolVersion: 'string' }) &&
-    mayHave(value, { backendSessionId: 'string', owner: 'string', busyUntil: 'number' }) &&
+    mayHave(value, { backendSessionId: 'string', changes: 'number', owner: 'string', busyUntil: 'number' }) &&
     isObject(value['capabilities']) &&
     isObject(value['serverInfo']) &&
     isJournal(value['journal']) &&

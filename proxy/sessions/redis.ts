@@ -1,21 +1,22 @@
 /** The registry in Redis, shared by all proxies. */
 
 import type { Result } from 'ioredis';
-import { REDIS, type Session, type Sessions, SessionsUnavailable } from '../contract.ts';
+import { REDIS, type Session, SessionsUnavailable } from '../contract.ts';
 import type { RedisConnection } from '../redis/connection.ts';
 import type { LinkedSessions } from './cached.ts';
 import { type Changes, newChanges } from './changes.ts';
 import { type Held, newHeld } from './held.ts';
 import { newLink } from './link.ts';
 import { readRecord, writeRecord } from './record.ts';
-import { CREATE, END, FIND, REPLACE } from './scripts.ts';
+import { CREATE, END, FIND, REPLACE, RESTORE } from './scripts.ts';
 
 declare module 'ioredis' {
   interface RedisCommander<Context> {
     findSession(key: string, ttlMs: number): Result<string | null, Context>;
     createSession(key: string, revision: string, home: string, record: string, ttlMs: number): Result<0 | 1, Context>;
     replaceSession(key: string, ...args: ReplaceArguments): Result<string | null, Context>;
-    endSession(key: string, channel: string, message: string): Result<string | null, Context>;
+    endSession(key: string, ttlMs: number, channel: string, message: string): Result<string | null, Context>;
+    restoreSession(key: string, ...args: RestoreArguments): Result<string | null, Context>;
   }
 }
 type ReplaceArguments = [
@@ -24,6 +25,17 @@ type ReplaceArguments = [
   home: string,
   record: string,
   ttlMs: number,
+  channel: string,
+  message: string,
+];
+
+type RestoreArguments = [
+  revision: string,
+  home: string,
+  record: string,
+  ttlMs: number,
+  changes: number,
+  createdAt: number,
   channel: string,
   message: string,
 ];
@@ -44,6 +56,7 @@ export function redisSessions({ redis, ttlSeconds, now = Date.now }: RedisSessio
   defineCommands(client);
   const held = newHeld(client, ttlMs, now);
   const changes = newChanges();
+  const parts = { client, circuit, changes, held, ttlMs };
   const link = newLink({
     connect: redis.listener,
     onDoubt: redis.onLost,
@@ -54,7 +67,8 @@ export function redisSessions({ redis, ttlSeconds, now = Date.now }: RedisSessio
   });
 
   return {
-    ...newCalls({ client, circuit, changes, held, ttlMs }),
+    ...newCalls(parts),
+    ...newRestore(parts),
     onChange: changes.onChange,
     onLink: link.onLink,
     forget: changes.forget,
@@ -79,17 +93,8 @@ function newCalls({
   changes,
   held,
   ttlMs,
-}: Parts): Pick<Sessions, 'find' | 'create' | 'replace' | 'end'> {
-  /** After a write without an answer we no longer know our own messages from another proxy's. */
-  async function write<T>(name: string, attempt: () => Promise<T>): Promise<T> {
-    try {
-      return await circuit.run(name, attempt);
-    } catch (error) {
-      changes.renewToken();
-      throw error;
-    }
-  }
-
+}: Parts): Pick<LinkedSessions, 'find' | 'create' | 'replace' | 'end'> {
+  const write = newWrite(circuit, changes);
   return {
     async find(id) {
       const hash = changes.know(id);
@@ -125,11 +130,43 @@ function newCalls({
     async end(id) {
       const hash = changes.know(id);
       const message = changes.message(hash);
-      const text = await write('end', () => client.endSession(REDIS.session(hash), REDIS.changes, message));
+      const text = await write('end', () => client.endSession(REDIS.session(hash), ttlMs, REDIS.changes, message));
       const ended = text === null ? undefined : readRecord(id, text);
       if (ended) held.remove(ended.home.id, hash);
       return ended;
     },
+  };
+}
+
+function newRestore({ client, circuit, changes, held, ttlMs }: Parts): Pick<LinkedSessions, 'restore'> {
+  const write = newWrite(circuit, changes);
+  return {
+    async restore(known) {
+      const hash = changes.know(known.id);
+      const key = REDIS.session(hash);
+      // Nearly always it is there, and need not be sent.
+      if ((await circuit.run('look', () => client.hget(key, 'revision'))) === known.revision) return known;
+      const { revision, home, createdAt } = known;
+      const about = [revision, home.id, writeRecord(known), ttlMs, known.changes, createdAt] as const;
+      const message = changes.message(hash);
+      const there = await write('restore', () => client.restoreSession(key, ...about, REDIS.changes, message));
+      if (there === null) return undefined;
+      const session = there === '' ? known : understood(known.id, there);
+      held.add(session.home.id, hash);
+      return session;
+    },
+  };
+}
+
+/** After a write without an answer we no longer know our own messages from another proxy's. */
+function newWrite(circuit: RedisConnection['circuit'], changes: Changes) {
+  return async <T>(name: string, attempt: () => Promise<T>): Promise<T> => {
+    try {
+      return await circuit.run(name, attempt);
+    } catch (error) {
+      changes.renewToken();
+      throw error;
+    }
   };
 }
 
@@ -138,6 +175,7 @@ function defineCommands(client: RedisConnection['client']): void {
   client.defineCommand('createSession', { numberOfKeys: 1, lua: CREATE });
   client.defineCommand('replaceSession', { numberOfKeys: 1, lua: REPLACE });
   client.defineCommand('endSession', { numberOfKeys: 1, lua: END });
+  client.defineCommand('restoreSession', { numberOfKeys: 1, lua: RESTORE });
 }
 
 function understood(id: string, text: string): Session {

@@ -3,6 +3,8 @@
  * when its answer was lost. Each writes before it says that there is nothing: a replica, which may not know yet, refuses.
  *
  * The key is a hash: `revision`, to be compared without reading the rest; `home`, the home's id; `record`, the session.
+ * Where a session has ended it holds `ended` alone, for an idle life: no proxy knows it longer than that, so what is
+ * missing altogether has been lost.
  */
 
 /** ARGV: idle life in ms. → the record, or nil. */
@@ -15,6 +17,7 @@ export const CREATE = `
 local there = redis.call('HGET', KEYS[1], 'revision')
 if there then return there == ARGV[1] and 1 or 0 end
 redis.call('HSET', KEYS[1], 'revision', ARGV[1], 'home', ARGV[2], 'record', ARGV[3])
+redis.call('HDEL', KEYS[1], 'ended')
 redis.call('PEXPIRE', KEYS[1], ARGV[4])
 return 1`;
 
@@ -31,9 +34,31 @@ redis.call('HSET', KEYS[1], 'revision', ARGV[2], 'home', ARGV[3], 'record', ARGV
 redis.call('PUBLISH', ARGV[6], ARGV[7])
 return ''`;
 
-/** ARGV: channel, message. → the record, or nil when there was nothing to end. */
+/** ARGV: idle life in ms, channel, message. → the record, or nil when there was nothing to end. */
 export const END = `
+redis.call('PEXPIRE', KEYS[1], ARGV[1])
+if redis.call('HEXISTS', KEYS[1], 'ended') == 1 then return false end
 local record = redis.call('HGET', KEYS[1], 'record')
-if redis.call('DEL', KEYS[1]) == 0 then return false end
-redis.call('PUBLISH', ARGV[1], ARGV[2])
+redis.call('DEL', KEYS[1])
+redis.call('HSET', KEYS[1], 'ended', '1')
+redis.call('PEXPIRE', KEYS[1], ARGV[1])
+redis.call('PUBLISH', ARGV[2], ARGV[3])
 return record`;
+
+/**
+ * Puts a session back that a failover has lost, or set back. ARGV: revision, home, record, idle life in ms, changes,
+ * created at, channel, message. → '' put back; the record that is there, when it is as late or another session's; nil
+ * when the session has ended.
+ */
+export const RESTORE = `
+if redis.call('PEXPIRE', KEYS[1], ARGV[4]) == 1 then
+  local record = redis.call('HGET', KEYS[1], 'record')
+  if not record then return false end
+  local read, there = pcall(cjson.decode, record)
+  if not read or there.createdAt ~= tonumber(ARGV[6]) then return record end
+  if (there.changes or 0) >= tonumber(ARGV[5]) then return record end
+end
+redis.call('HSET', KEYS[1], 'revision', ARGV[1], 'home', ARGV[2], 'record', ARGV[3])
+redis.call('PEXPIRE', KEYS[1], ARGV[4])
+redis.call('PUBLISH', ARGV[7], ARGV[8])
+return ''`;

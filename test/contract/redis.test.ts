@@ -1,8 +1,9 @@
 /** What a real Redis does to the registry when it is slow, gone, back, or somebody else's replica. */
 
+import { createHash } from 'node:crypto';
 import { Redis } from 'ioredis';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { type Sessions, SessionsUnavailable } from '../../proxy/contract.ts';
+import { REDIS, type Sessions, SessionsUnavailable } from '../../proxy/contract.ts';
 import type { RoutingEvent } from '../../proxy/events.ts';
 import { cachedSessions, type LinkedSessions } from '../../proxy/sessions/cached.ts';
 import { type RedisConnection, connectRedis } from '../../proxy/redis/connection.ts';
@@ -163,17 +164,70 @@ describe('a Redis that is gone', () => {
     expect(heard).toEqual([]);
   });
 
-  test('leaves no session behind: what has ended with it is not known for long', async () => {
-    const { sessions, links } = await newProxy();
-    const session = newSession();
-    await sessions.create(session);
-    const heard: string[] = [];
-    sessions.onChange((id) => heard.push(id));
+  test('and back, empty: what a proxy knows is put back, for all; what had ended stays so', async () => {
+    const [one, other] = [await newProxy(), await newProxy()];
+    const [session, ended] = [newSession(), newSession()];
+    for (const each of [session, ended]) await one.sessions.create(each);
+    await one.sessions.end(ended.id);
     await server.kill9();
     await server.start();
-    await vi.waitFor(() => expect(links).toEqual([true, false, true]), HEALED);
-    await vi.waitFor(async () => expect(await sessions.find(session.id)).toBeUndefined(), HEALED);
-    expect(new Set(heard)).toEqual(new Set([session.id]));
+    // Who does not know it waits for those who may.
+    await vi.waitFor(() => expect(other.links).toEqual([true, false, true]), HEALED);
+    expect(await other.sessions.find(session.id)).toEqual(session);
+    expect(await other.sessions.find(ended.id)).toBeUndefined();
+    expect(await one.sessions.find(ended.id, { fresh: true })).toBeUndefined();
+  });
+
+  test('and back as it was a while ago: the later one of two copies counts', async () => {
+    const [one, other] = [await newProxy(), await newProxy()];
+    const admin = newClient();
+    const session = newSession();
+    const next = migrated(session, 'b');
+    await one.sessions.create(session);
+    await other.sessions.find(session.id);
+    const [key = ''] = await admin.keys('mcp-affinity:session:*');
+    const before = await admin.dumpBuffer(key);
+    await one.sessions.replace(session, next);
+    await admin.restore(key, 100_000, before, 'REPLACE');
+    for (const { redis } of [one, other]) await redis.client.call('CLIENT', 'KILL', 'TYPE', 'pubsub');
+    await vi.waitFor(() => expect(one.links).toEqual([true, false, true]), HEALED);
+    for (const { sessions } of [other, one]) {
+      await vi.waitFor(async () => expect(await sessions.find(session.id)).toEqual(next), HEALED);
+      await vi.waitFor(async () => expect(await sessions.find(session.id, { fresh: true })).toEqual(next), HEALED);
+    }
+  });
+
+  test('a change of a session that it has lost puts it back first', async () => {
+    const { sessions, redis } = await newProxy();
+    const one = newSession();
+    const two = changed(one);
+    await sessions.create(one);
+    await redis.client.del(REDIS.session(createHash('sha256').update(one.id).digest('hex')));
+    expect(await sessions.replace(one, two)).toEqual(two);
+    expect(await sessions.find(one.id, { fresh: true })).toEqual(two);
+  });
+
+  test('what ends while it is lost is not put back by another', async () => {
+    const [one, other] = [await newProxy(), await newProxy()];
+    const session = newSession();
+    await one.sessions.create(session);
+    await other.sessions.find(session.id);
+    await one.redis.client.del(REDIS.session(createHash('sha256').update(session.id).digest('hex')));
+    await one.sessions.end(session.id);
+    expect(await other.sessions.find(session.id, { fresh: true })).toBeUndefined();
+    expect(await one.sessions.find(session.id)).toBeUndefined();
+  });
+
+  test('an id may be given again once its session has ended', async () => {
+    const { sessions } = await newProxy();
+    const one = newSession();
+    const again = newSession({ id: one.id });
+    await sessions.create(one);
+    await sessions.end(one.id);
+    expect(await sessions.create(again)).toBe('created');
+    expect(await sessions.find(one.id, { fresh: true })).toEqual(again);
+    await sessions.end(one.id);
+    expect(await sessions.find(one.id)).toBeUndefined();
   });
 
   test('and back: who is told to look again has an answer, however long it took', async () => {
@@ -192,7 +246,7 @@ describe('a Redis that is gone', () => {
     await server.start();
     await vi.waitFor(() => expect(links).toEqual([true, false, true]), HEALED);
     await vi.waitFor(() => expect(seen).not.toEqual([]), HEALED);
-    expect(new Set(seen)).toEqual(new Set([undefined]));
+    expect(seen).toEqual(seen.map(() => session));
   });
 });
 

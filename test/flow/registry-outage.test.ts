@@ -129,13 +129,18 @@ describe('Redis is gone, and started again with an empty memory', () => {
     expect((await rawPing(begun.proxies[1]!.url, id)).status).toBe(200);
   });
 
-  test('a session that it has forgotten is over: it cannot be told from one that was ended', async () => {
-    const begun = await begin();
+  test('a session that it has forgotten goes on at every proxy; one that was ended does not come back', async () => {
+    const begun = await begin({ proxies: 2 });
     const client = await begun.talk();
+    const ended = await rawOpen(begun.url);
     expect(await client.count()).toBe('a1');
+    await rawStatus(begun.url, 'DELETE', ended.id);
     await begun.redis().kill9();
     await begun.redis().start();
-    await until('it is not found', async () => (await rawPing(begun.url, client.sessionId)).status === 404);
-    expect(await (await begun.talk()).count()).toBe('a1');
+    await healed(begun);
+    const elsewhere = await begun.join(client, 1);
+    expect([await elsewhere.count(), await client.count()]).toEqual(['a2', 'a3']);
+    for (const { url } of begun.proxies) expect((await rawPing(url, ended.id)).status).toBe(404);
+    expect(begun.migrations()).toEqual([]);
   });
 });

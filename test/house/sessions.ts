@@ -12,6 +12,7 @@ export function newSession(different: Partial<Session> = {}): Session {
     home: at('a'),
     epoch: 0,
     revision: randomUUID(),
+    changes: 0,
     createdAt: 1_700_000_000_000,
     protocolVersion: '2025-11-25',
     capabilities: { tools: { listChanged: true }, logging: {} },
@@ -34,7 +35,7 @@ export function migrated(from: Session, to: string): Session {
 
 /** The same session at the same home, with something new in its journal. */
 export function changed(from: Session, level = 'debug'): Session {
-  return { ...from, revision: randomUUID(), journal: { ...from.journal, level } };
+  return { ...from, revision: randomUUID(), changes: from.changes + 1, journal: { ...from.journal, level } };
 }
 
 function at(backend: string): Session['home'] {

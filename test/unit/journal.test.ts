@@ -32,6 +32,7 @@ describe('a session', () => {
       home: { id: 'a', origin: 'http://a' },
       epoch: 0,
       revision: 'r',
+      changes: 0,
       createdAt: 5,
       ...result,
       journal: { initialize: initialize.params, initialized: false, subscriptions: [] },
