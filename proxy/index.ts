@@ -21,7 +21,6 @@ export type { Backend, Backends, Session, Sessions } from './contract.ts';
 export type AffinityOptions = Partial<
   Pick<
     Config,
-    | 'redis'
     | 'sessionTtl'
     | 'holdSeconds'
     | 'answerSeconds'
@@ -46,6 +45,8 @@ export type AffinityOptions = Partial<
   readonly dns?: string;
   /** A service as `--cloud-map` takes it, as in `mcp.local/server`. */
   readonly cloudMap?: string;
+  /** A URL as `--redis` takes it, or several of a cluster. */
+  readonly redis?: string | readonly string[];
   /** Your own registry, in the place of `redis`; you close it. */
   readonly sessions?: Sessions;
   /** Where log lines go, each with its line feed: stdout by default. */

@@ -39,6 +39,8 @@ export type DemoOptions = {
 
 export type Demo = {
   readonly app: Express;
+  /** Sessions that live here. */
+  readonly sessions: () => number;
   /** Ends the listening streams, so that what still runs can finish alone. */
   hush(): void;
   /** Ends every session here and the clock; what still runs is cut off. */
@@ -83,6 +85,7 @@ export function createDemo(options: DemoOptions): Demo {
 
   return {
     app,
+    sessions: () => sessions.size,
     hush() {
       for (const { transport } of sessions.all()) transport.closeStandaloneSSEStream();
     },

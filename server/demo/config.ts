@@ -18,6 +18,8 @@ export type DemoConfig = {
   readonly clockMs: number;
   /** How long a drain may take, in seconds; 5 less than ECS waits before it kills. */
   readonly drainSeconds: number;
+  /** Whether ECS is asked to leave the task alone while it holds sessions; it holds deployments back, too. */
+  readonly protection: boolean;
   readonly store: Store;
 };
 
@@ -52,6 +54,7 @@ const SCHEMA = z.object({
   MCP_STATELESS_HTTP: z.enum(['true', 'false'], 'true or false').default('false'),
   VERSION: pattern(/^\S{1,64}$/, 'a word of at most 64 characters').optional(),
   SESSION_TTL_SECONDS: whole(1, LONGEST_LIFE, 'whole seconds').default(86_400),
+  SCALE_IN_PROTECTION: z.enum(['true', 'false'], 'true or false').default('false'),
   DRAIN_SECONDS: whole(0, LONGEST_LIFE, 'whole seconds').default(25),
   CLOCK_MS: whole(0, LONGEST_TICK, 'whole milliseconds').default(5000),
   REDIS_URL: pattern(/^rediss?:\/\/\S+$/, 'a URL as in redis://host:6379').optional(),
@@ -80,6 +83,7 @@ export function parseDemoConfig(env: Readonly<Record<string, string | undefined>
     sessionTtlSeconds: data.SESSION_TTL_SECONDS,
     clockMs: data.CLOCK_MS,
     drainSeconds: data.DRAIN_SECONDS,
+    protection: data.SCALE_IN_PROTECTION === 'true',
     store: storeOf(data.REDIS_URL, data.STATE_DIR),
   };
   return { kind: 'config', config };

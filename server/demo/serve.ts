@@ -5,6 +5,7 @@ import { createServer, type Server } from 'node:http';
 import { findPackageJSON } from 'node:module';
 import { createDrain } from '../drain.ts';
 import { findTaskId } from '../identity.ts';
+import { scaleInProtection } from '../protection.ts';
 import { memoryState, type SessionState } from '../state.ts';
 import { createDemo, type Demo, type DemoOptions } from './app.ts';
 import { parseDemoConfig, type DemoConfig } from './config.ts';
@@ -41,9 +42,14 @@ export async function serve(
   });
   const demo = createDemo({ ...config, task, state, drain, storeName: config.store.kind, extend });
   const server = createServer(demo.app);
+  const protection = scaleInProtection({
+    sessions: demo.sessions,
+    env: config.protection ? env : {},
+    onChange: ({ kind, ...more }) => say({ msg: 'protection', state: kind, ...more }),
+  });
   try {
     const port = await listen(server, config);
-    process.stdout.write(`${JSON.stringify({ msg: 'listening', port, taskId: task.id })}\n`);
+    say({ msg: 'listening', port, taskId: task.id });
     await stop;
     const stoppedAt = performance.now();
     await drain.start();
@@ -53,8 +59,13 @@ export async function serve(
     process.stderr.write(`The sample server cannot serve: ${error instanceof Error ? error.message : String(error)}\n`);
     return 1;
   } finally {
+    await protection.close();
     close();
   }
+}
+
+function say(line: object): void {
+  process.stdout.write(`${JSON.stringify(line)}\n`);
 }
 
 function openState(config: DemoConfig): { state: SessionState; close: () => void } {
