@@ -9,6 +9,7 @@ import { memoryMarks } from './backends/drains.ts';
 import type { Marks } from './backends/drains.ts';
 import { checkedBackends } from './backends/health.ts';
 import { findOwnZone } from './backends/own-zone.ts';
+import type { CheckOptions } from './backends/health.ts';
 import { LOOK_EVERY_MS, redisMarks } from './backends/shared-marks.ts';
 import { staticBackends } from './backends/static.ts';
 import type { Config } from './config.ts';
@@ -83,10 +84,12 @@ export type Discovery = {
 /** A start does not wait longer for discovery: exchanges are held until somebody is found. Milliseconds. */
 const FIRST_ANSWER_MS = 2000;
 
-/** `onHung` is told the origin of a backend whose connections are of no use any more. */
-export function discover(config: Config, record: Telemetry['record'], onHung: (origin: string) => void): Discovery {
+/** Whom the checks tell of a backend what concerns others, as `CheckOptions` says. */
+type Hearers = Required<Pick<CheckOptions, 'onHung' | 'onRelease'>>;
+
+export function discover(config: Config, record: Telemetry['record'], hearers: Hearers): Discovery {
   const { dns, cloudMap, backendPort: port, backends: origins, refreshSeconds, healthPath: path } = config;
-  const checked = (inner: Backends): Backends => checkedBackends(inner, { path, record, onHung });
+  const checked = (inner: Backends): Backends => checkedBackends(inner, { path, record, ...hearers });
   const asking = { refreshMs: refreshSeconds * 1000, record };
   if (cloudMap !== undefined) {
     const inner = cloudMapBackends(askCloudMap(cloudMap), { ...asking, port });

@@ -42,6 +42,15 @@ export function balance(candidates: readonly Backend[], load: Load): Backend | u
   return whole(far) < whole(close) * FAR_PART ? far : close;
 }
 
+/**
+ * Without those that say themselves that they run an older release than another of them: they are to be emptied. Who
+ * says nothing may be the newest, and as long as it gets no session nobody learns that it is.
+ */
+export function newest(candidates: readonly Backend[]): readonly Backend[] {
+  const latest = Math.max(...candidates.map(({ release }) => release ?? -Infinity));
+  return candidates.filter(({ release }) => release === undefined || release === latest);
+}
+
 function lighter(
   candidates: readonly Backend[],
   burdens: ReadonlyMap<string, number>,

@@ -28,6 +28,8 @@ export type Backend = {
   readonly draining: boolean;
   /** When discovery first found it while others were there, in milliseconds since 1970. */
   readonly since?: number;
+  /** Which release it runs, as it says itself; higher is newer. */
+  readonly release?: number;
   /** Failed to answer a moment ago: avoided for new sessions while another backend can be had. */
   readonly suspect: boolean;
 };
@@ -295,6 +297,8 @@ export const HEADER = {
   affinityStay: 'mcp-affinity-stay',
   /** With a 421: why this backend does not serve it. No handler ran. */
   affinityMark: 'mcp-affinity-mark',
+  /** On a backend's answers: the whole number of the release that it runs, as the revision of its task definition. */
+  affinityRelease: 'mcp-affinity-release',
   /** Every header with this prefix is ours: a client's own are dropped. */
   affinityPrefix: 'mcp-affinity-',
 } as const;

@@ -1,5 +1,5 @@
 /** Intent × session × backends × what was tried → what to do next. Pure. */
-import { balance, sessionsAt } from './balance.ts';
+import { balance, newest, sessionsAt } from './balance.ts';
 import type { Load } from './balance.ts';
 import { CODE } from './contract.ts';
 import type { Backend, Decision, Fate, Intent, MigrationReason, Refusal, Session } from './contract.ts';
@@ -32,7 +32,8 @@ const ALL_FULL: Refusal = {
 /**
  * - A session's exchange goes to its home. A home that `lost` an attempt is asked again: the break may have been the
  *   connection's alone, and a dead home refuses. `gone` bars forwarding there, not migrating: it was restarted in place.
- * - Everything else goes to any backend that has not failed this exchange; a new session to one that has room.
+ * - Everything else goes to any backend that has not failed this exchange; a new session, or one that migrates, to one
+ *   of the newest release that has room.
  * - Nobody left: wait. The corridor turns a wait that is over the deadline into a refusal.
  */
 export function decide(
@@ -95,7 +96,7 @@ function roomiest(
   given: Pick<Circumstances, 'load' | 'maxSessions'>,
 ): Backend | undefined {
   const roomy = candidates.filter((one) => hasRoom(one, given));
-  return pick(roomy.some(({ draining }) => !draining) ? roomy : candidates, given.load);
+  return pick(roomy.some(({ draining }) => !draining) ? roomy : candidates, given.load, newest);
 }
 
 function decideOpen(able: readonly Backend[], given: Circumstances): Decision {
@@ -105,6 +106,7 @@ function decideOpen(able: readonly Backend[], given: Circumstances): Decision {
     pick(
       able.filter((one) => one.draining || hasRoom(one, given)),
       given.load,
+      newest,
     ),
   );
 }
@@ -131,10 +133,14 @@ function withoutMigration(fate: Fate | undefined): Decision {
   return fate === 'unsent' ? { kind: 'wait' } : { ...SESSION_NOT_FOUND, ends: true };
 }
 
-/** Suspects only where no other backend is left, draining ones last of all. */
-export function pick(candidates: readonly Backend[], load: Load): Backend | undefined {
+/** Suspects only where no other backend is left, draining ones last of all; of the best those that `prefer` leaves. */
+export function pick(
+  candidates: readonly Backend[],
+  load: Load,
+  prefer: (best: readonly Backend[]) => readonly Backend[] = (best) => best,
+): Backend | undefined {
   const staying = candidates.filter(({ draining }) => !draining);
   const sound = staying.filter(({ suspect }) => !suspect);
   const best = [sound, staying, candidates].find((group) => group.length > 0) ?? [];
-  return balance(best, load);
+  return balance(prefer(best), load);
 }

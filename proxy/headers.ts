@@ -31,6 +31,11 @@ export function headerValue(headers: RawHeaders, name: string): string | undefin
   return undefined;
 }
 
+/** What a backend says of its release; undefined for nothing, or nothing that can be compared. */
+export function readRelease(value: string | undefined): number | undefined {
+  return value !== undefined && /^\d{1,9}$/.test(value) ? Number(value) : undefined;
+}
+
 /** How often a field is there, by its lower-case name. */
 export function headerCount(headers: RawHeaders, name: string): number {
   return headers.filter((field, at) => at % 2 === 0 && field.toLowerCase() === name).length;

@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { discover, openRegistry } from './adapters.ts';
 import { drainableBackends } from './backends/drains.ts';
 import type { DrainableBackends, Marks } from './backends/drains.ts';
+import { reportedBackends } from './backends/releases.ts';
 import type { Config } from './config.ts';
 import type { Backend, Backends, RawHeaders, Sessions } from './contract.ts';
 import type { Telemetry } from './events.ts';
@@ -43,18 +44,21 @@ export interface House {
 export function buildHouse(config: Config, telemetry: TelemetryWithMetrics, given: Given = {}): House {
   const record: Telemetry['record'] = (event) => telemetry.record(event);
   const registry = openRegistry(config, record, given.sessions);
+  const onRelease = (id: string, release: number): void => reported.reports(id, release);
   const upstream = createUpstream({
     answerSeconds: config.answerSeconds,
     mark: given.mark ?? [],
     onAnswer({ id, suspect }) {
       if (suspect) backends.answers?.(id);
     },
+    onRelease,
   });
   const discovery =
     given.backends === undefined
-      ? discover(config, record, (origin) => upstream.sever(origin))
+      ? discover(config, record, { onHung: (origin) => upstream.sever(origin), onRelease })
       : { backends: given.backends, found: Promise.resolve(), zone: () => config.zone };
-  const backends = drainableBackends(discovery.backends, registry.drains);
+  const reported = reportedBackends(discovery.backends);
+  const backends = drainableBackends(reported, registry.drains);
   const { sessions, orders, watched, activity, settleMs } = registry;
   const shared = { sessions, backends, upstream, telemetry, now: Date.now, draw: Math.random, token: randomUUID };
   const plans = createPlans({ ...shared, orders, watched, settleMs, chaos: config.chaosMigrate });
@@ -85,7 +89,7 @@ export function buildHouse(config: Config, telemetry: TelemetryWithMetrics, give
       stopMigrating();
       plans.close();
       streams.close();
-      await Promise.all([upstream.close(), backends.close()]);
+      await Promise.all([upstream.close(), backends.close(), reported.close()]);
       if (given.backends === undefined) await discovery.backends.close();
       await registry.close();
     },

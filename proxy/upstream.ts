@@ -5,7 +5,8 @@ import { readAnswer } from './answer.ts';
 import type { Answer } from './answer.ts';
 import { blameOf } from './blame.ts';
 import type { Attempt, Backend, Exchange, RawHeaders, Session, Sink, Upstream } from './contract.ts';
-import { requestHeaders } from './headers.ts';
+import { HEADER } from './contract.ts';
+import { headerValue, readRelease, requestHeaders } from './headers.ts';
 import { idsOf } from './jsonrpc.ts';
 
 export type UpstreamOptions = {
@@ -15,6 +16,8 @@ export type UpstreamOptions = {
   readonly mark?: RawHeaders;
   /** Told who has begun an answer, whatever it says. */
   readonly onAnswer?: (by: Backend) => void;
+  /** Told at each answer to an `initialize` that says it which release the backend runs. */
+  readonly onRelease?: (id: string, release: number) => void;
 };
 
 const CONNECT_MS = 3000;
@@ -39,7 +42,7 @@ type Running = Map<string, Set<(cause: Error) => void>>;
  * Two pools without a cap, as undici's scans its sockets: with thousands of listening streams among them, each POST
  * would pay for the scan.
  */
-export function createUpstream({ answerSeconds, mark = [], onAnswer }: UpstreamOptions): ClosableUpstream {
+export function createUpstream({ answerSeconds, mark = [], onAnswer, onRelease }: UpstreamOptions): ClosableUpstream {
   const options: Agent.Options = {
     connections: null,
     pipelining: 1,
@@ -56,7 +59,7 @@ export function createUpstream({ answerSeconds, mark = [], onAnswer }: UpstreamO
     send(exchange, session, to, sink) {
       const agent = exchange.method === 'GET' ? streams : posts;
       return new Promise((resolve) =>
-        attempt(agent, { exchange, session, to, sink, mark, onAnswer }, running, resolve),
+        attempt(agent, { exchange, session, to, sink, mark, onAnswer, onRelease }, running, resolve),
       );
     },
     sever(origin) {
@@ -76,6 +79,7 @@ type Sending = {
   readonly sink: Sink;
   readonly mark: RawHeaders;
   readonly onAnswer: UpstreamOptions['onAnswer'] | undefined;
+  readonly onRelease: UpstreamOptions['onRelease'] | undefined;
 };
 
 function enter(running: Running, origin: string, breakOff: (cause: Error) => void): () => void {
@@ -125,7 +129,7 @@ function attempt(agent: Agent, sending: Sending, running: Running, resolve: (att
     onResponseStart(controller, status) {
       if (status < 200) return;
       sending.onAnswer?.(to);
-      answer = readAnswer(sending, status, rawHeaders(controller.rawHeaders));
+      answer = readAnswer(sending, status, noteRelease(sending, rawHeaders(controller.rawHeaders)));
     },
     onResponseData(controller, chunk) {
       if (answer?.data(chunk) !== false) return;
@@ -148,6 +152,14 @@ function attempt(agent: Agent, sending: Sending, running: Running, resolve: (att
     fail(cause instanceof Error ? cause : new Error(String(cause)));
   }
   return undefined;
+}
+
+/** Returns the headers. */
+function noteRelease({ exchange, to, onRelease }: Sending, headers: RawHeaders): RawHeaders {
+  if (exchange.intent.kind !== 'open') return headers;
+  const release = readRelease(headerValue(headers, HEADER.affinityRelease));
+  if (release !== undefined) onRelease?.(to.id, release);
+  return headers;
 }
 
 function dispatchOptions({ exchange, session, mark }: Sending, to: Backend): Dispatcher.DispatchOptions {

@@ -1,4 +1,4 @@
-/** Says which task this process is. */
+/** Says which task this process is, and which release it runs. */
 
 import { hostname } from 'node:os';
 
@@ -14,19 +14,32 @@ export async function findTaskId(env: Environment = process.env, timeoutMs = 100
   const named = env['TASK_ID'];
   if (named) return named;
   const metadata = env['ECS_CONTAINER_METADATA_URI_V4'];
-  const onEcs = metadata ? await askEcs(metadata, timeoutMs) : undefined;
-  return onEcs ?? `${hostname()}-${process.pid}`;
+  const task = metadata ? await askEcs(metadata, timeoutMs) : {};
+  const arn = 'TaskARN' in task && typeof task.TaskARN === 'string' ? task.TaskARN : '';
+  return arn.split('/').at(-1) || `${hostname()}-${process.pid}`;
 }
 
-async function askEcs(metadata: string, timeoutMs: number): Promise<string | undefined> {
+/**
+ * Which release this task runs: `TASK_RELEASE`, for whoever numbers releases himself; on ECS the revision of its task
+ * definition, as the task metadata endpoint version 4 says; else undefined, as for anything that is no whole number up
+ * to 999,999,999. Never throws: an endpoint that does not answer within `timeoutMs` (1000) says nothing.
+ */
+export async function findRelease(env: Environment = process.env, timeoutMs = 1000): Promise<number | undefined> {
+  const numbered = env['TASK_RELEASE'];
+  const metadata = env['ECS_CONTAINER_METADATA_URI_V4'];
+  const task = !numbered && metadata ? await askEcs(metadata, timeoutMs) : {};
+  const said = numbered || ('Revision' in task ? String(task.Revision) : '');
+  return /^\d{1,9}$/.test(said) ? Number(said) : undefined;
+}
+
+/** What the endpoint says of the task; empty where it says nothing in time, or nothing that can be read. */
+async function askEcs(metadata: string, timeoutMs: number): Promise<object> {
   try {
     const answer = await fetch(`${metadata}/task`, { signal: AbortSignal.timeout(timeoutMs) });
-    if (!answer.ok) return undefined;
-    const task: unknown = await answer.json();
-    if (typeof task !== 'object' || task === null || !('TaskARN' in task)) return undefined;
-    return typeof task.TaskARN === 'string' ? task.TaskARN.split('/').at(-1) || undefined : undefined;
+    const task: unknown = answer.ok ? await answer.json() : {};
+    return typeof task === 'object' && task !== null ? task : {};
   } catch {
-    // No answer in time, or none that can be read: the host name will do.
-    return undefined;
+    // The host name will do.
+    return {};
   }
 }

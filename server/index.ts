@@ -2,8 +2,9 @@
 
 export { createDrain } from './drain.ts';
 export type { Drain, DrainOptions } from './drain.ts';
-export { findTaskId } from './identity.ts';
+export { findRelease, findTaskId } from './identity.ts';
 export { scaleInProtection } from './protection.ts';
 export type { Protection, ProtectionOptions, ScaleInProtection } from './protection.ts';
+export { sayRelease } from './release.ts';
 export { memoryState, redisState } from './state.ts';
 export type { RedisScripts, SessionState, StateOptions, StateValue, StateValues } from './state.ts';

@@ -3,6 +3,8 @@
 import { request as requestHttp } from 'node:http';
 import { request as requestHttps } from 'node:https';
 import { connect } from 'node:net';
+import { HEADER } from '../contract.ts';
+import { readRelease } from '../headers.ts';
 
 /**
  * - `well`: it takes a connection, or answers with 2xx
@@ -13,7 +15,7 @@ import { connect } from 'node:net';
  * - `unknown`: our own trouble, which says nothing about it
  */
 export type Finding =
-  | { readonly kind: 'well' }
+  | { readonly kind: 'well'; readonly release?: number }
   | { readonly kind: 'answered' }
   | { readonly kind: 'unknown' }
   | { readonly kind: 'unwell' | 'refused' | 'silent'; readonly cause: string };
@@ -39,11 +41,11 @@ export function pathCheck(path: string, timeoutMs: number): Check {
     finding(timeoutMs, signal, (found) => {
       const request = origin.startsWith('https:') ? requestHttps : requestHttp;
       const headers = { accept: '*/*', 'user-agent': 'mcp-affinity' };
-      const sent = request(new URL(path, origin), { agent: false, headers }, ({ statusCode = 0 }) =>
-        found(
-          statusCode >= 200 && statusCode < 300 ? { kind: 'well' } : { kind: 'unwell', cause: `status ${statusCode}` },
-        ),
-      );
+      const sent = request(new URL(path, origin), { agent: false, headers }, ({ statusCode = 0, headers: said }) => {
+        if (statusCode < 200 || statusCode >= 300) return found({ kind: 'unwell', cause: `status ${statusCode}` });
+        const release = readRelease([said[HEADER.affinityRelease]].flat()[0]);
+        return found({ kind: 'well', ...(release !== undefined && { release }) });
+      });
       sent.on('error', (error) => found(failed(error))).end();
       return () => sent.destroy();
     });

@@ -22,6 +22,8 @@ export type CheckOptions = {
    * refuses while it ends its answers.
    */
   readonly onHung?: (origin: string) => void;
+  /** Told at each check that was answered with it which release the backend runs. */
+  readonly onRelease?: (id: string, release: number) => void;
   readonly record?: (event: RoutingEvent) => void;
   /** Instead of `path` and `timeoutMs`. */
   readonly check?: Check;
@@ -44,6 +46,7 @@ export function checkedBackends(inner: Backends, options: CheckOptions = {}): Ba
   function learnt(id: string, finding: Finding, { health, cause }: Diagnosis, changed: boolean): void {
     if (changed) record?.({ type: 'backend', backend: id, state: health, ...(health !== 'alive' && { cause }) });
     update();
+    if (finding.kind === 'well' && finding.release !== undefined) options.onRelease?.(id, finding.release);
     if (finding.kind !== 'refused' && finding.kind !== 'silent') return;
     // One that has left discovery is dropped by a suspicion: one check that failed is not enough for that.
     const leaving = inner.list().some((backend) => backend.id === id && backend.draining);

@@ -16,12 +16,15 @@ import { CODE, HEADER } from '../../proxy/contract.ts';
 import type { Drain } from '../drain.ts';
 import type { SessionState } from '../state.ts';
 import { offerClock, startClock } from './clock.ts';
+import { sayRelease } from '../release.ts';
 import { liveSessions, type LiveSession } from './sessions.ts';
 import { offerStateTools } from './state-tools.ts';
 import { offerTools, type Task } from './tools.ts';
 
 export type DemoOptions = {
   readonly task: Task;
+  /** Said to proxies, if there is one. */
+  readonly release?: number | undefined;
   /** The address listened on: on a loopback one only loopback Host headers are served (DNS rebinding). */
   readonly host: string;
   readonly path: string;
@@ -59,6 +62,7 @@ export function createDemo(options: DemoOptions): Demo {
   const endpoint = options.stateless ? stateless : stateful;
 
   const app = express().disable('x-powered-by');
+  app.use(sayRelease(options.release));
   app.get('/health', (_request, response) => {
     const { task, storeName, drain } = options;
     const counted = { active_sessions: sessions.size, session_store: storeName };

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import { findPackageJSON } from 'node:module';
 import { createDrain } from '../drain.ts';
-import { findTaskId } from '../identity.ts';
+import { findRelease, findTaskId } from '../identity.ts';
 import { scaleInProtection } from '../protection.ts';
 import { memoryState, type SessionState } from '../state.ts';
 import { createDemo, type Demo, type DemoOptions } from './app.ts';
@@ -33,6 +33,7 @@ export async function serve(
   const { config } = parsed;
   const stop = Promise.race(['SIGTERM', 'SIGINT'].map((signal) => new Promise((end) => process.once(signal, end))));
   const task = { id: await findTaskId(env), version: config.version ?? packageVersion() };
+  const release = await findRelease(env);
   const { state, close } = openState(config);
   const drain = createDrain({
     id: task.id,
@@ -40,7 +41,7 @@ export async function serve(
     sessionIdleSeconds: config.sessionTtlSeconds,
     signals: [],
   });
-  const demo = createDemo({ ...config, task, state, drain, storeName: config.store.kind, extend });
+  const demo = createDemo({ ...config, task, release, state, drain, storeName: config.store.kind, extend });
   const server = createServer(demo.app);
   const protection = scaleInProtection({
     sessions: demo.sessions,

@@ -8,6 +8,7 @@ import { staticBackends } from '../../proxy/backends/static.ts';
 import { checkedBackends } from '../../proxy/backends/health.ts';
 import { type Lookup, dnsBackends } from '../../proxy/backends/dns.ts';
 import { NAMESPACE, SERVICE, type TestCloudMap, startCloudMap } from '../house/cloud-map.ts';
+import { reportedBackends } from '../../proxy/backends/releases.ts';
 import { backendsContract } from './backends.ts';
 
 const LIST = ['http://a:3000', 'http://b:3000'];
@@ -22,6 +23,33 @@ backendsContract('static, under drain marks', {
     return { ...backends, close };
   },
   suspectMs: 2_000,
+});
+
+backendsContract('static, under what backends report', {
+  make: async () => {
+    const inner = staticBackends(LIST);
+    const backends = reportedBackends(inner);
+    const close = async () => {
+      await Promise.all([backends.close(), inner.close()]);
+    };
+    return { ...backends, close };
+  },
+  suspectMs: 2_000,
+});
+
+test('a release is known until its backend fails: what comes back at its address may be another', async () => {
+  const inner = staticBackends(LIST);
+  const backends = reportedBackends(inner);
+  let heard = 0;
+  backends.onChange(() => (heard += 1));
+  const releases = () => backends.list().map(({ release }) => release);
+  backends.reports('a:3000', 7);
+  backends.reports('a:3000', 7);
+  backends.reports('stranger:3000', 9);
+  expect([releases(), heard]).toEqual([[7, undefined], 1]);
+  backends.suspect('a:3000', new Error('refused'));
+  expect(releases()).toEqual([undefined, undefined]);
+  await Promise.all([backends.close(), inner.close()]);
 });
 
 backendsContract('static', { make: async () => staticBackends(LIST), suspectMs: 2_000 });

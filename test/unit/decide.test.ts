@@ -2,7 +2,7 @@
 
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { type Load, SLOW_START_MS, balance } from '../../proxy/balance.ts';
+import { type Load, SLOW_START_MS, balance, newest } from '../../proxy/balance.ts';
 import type { Backend, Fate, Intent } from '../../proxy/contract.ts';
 import { type Circumstances, decide } from '../../proxy/decide.ts';
 import { newSession } from '../house/sessions.ts';
@@ -159,7 +159,10 @@ test.each<[string, Wish, Parameters<typeof given>[0], string]>([
 
 const names = fc.constantFrom('a', 'b', 'c', 'd');
 const anyBackends = fc.uniqueArray(
-  fc.record({ id: names, draining: fc.boolean(), suspect: fc.boolean() }).map(({ id, ...is }) => backend(id, is)),
+  fc
+    .record({ id: names, draining: fc.boolean(), suspect: fc.boolean() }, { noNullPrototype: true })
+    .chain((one) => fc.constantFrom(one, { ...one, release: 1 }, { ...one, release: 2 }))
+    .map(({ id, ...is }) => backend(id, is)),
   { selector: ({ id }) => id },
 );
 const counts = fc.dictionary(names, fc.nat(50)).map((of) => new Map(Object.entries(of)));
@@ -212,6 +215,57 @@ describe('laws', () => {
         }
       }),
     );
+  });
+});
+
+describe('releases', () => {
+  const at = (id: string, release?: number) => backend(id, release === undefined ? {} : { release });
+  test.each<[string, readonly Backend[], readonly string[]]>([
+    ['nobody says: all are as good', [at('a'), at('b')], ['a', 'b']],
+    ['the newest, by number', [at('a', 9), at('b', 10), at('c', 10)], ['b', 'c']],
+    ['who says nothing may be newer', [at('a', 9), at('b'), at('c', 10)], ['b', 'c']],
+    ['nobody', [], []],
+  ])('%s', (_what, all, expected) => {
+    expect(newest(all).map(({ id }) => id)).toEqual(expected);
+  });
+
+  test('a new session goes to an older one only where each newer one is full, suspect, draining or tried', () => {
+    fc.assert(
+      fc.property(anyGiven, (circumstances) => {
+        const decision = decide(OPEN, undefined, circumstances);
+        if (decision.kind !== 'forward') return true;
+        const { backends, tried, load, maxSessions } = circumstances;
+        const { release = Infinity, draining, suspect } = decision.to;
+        return backends
+          .filter((one) => (one.release ?? -Infinity) > release)
+          .every(
+            (one) =>
+              tried.has(one.id) ||
+              (load.held.get(one.id) ?? 0) >= maxSessions ||
+              (one.draining && !draining) ||
+              (one.suspect && !suspect && !draining),
+          );
+      }),
+    );
+  });
+
+  test('they make no difference where nothing is opened, nor where all are equal', () => {
+    fc.assert(
+      fc.property(anyGiven, fc.constantFrom(OPEN, ANY), (circumstances, intent) => {
+        const plain = circumstances.backends.map(({ id, draining, suspect }) => backend(id, { draining, suspect }));
+        const equal = plain.map((one) => Object.assign({ release: 7 }, one));
+        const without = words(decide(intent, undefined, { ...circumstances, backends: plain }));
+        const compared = intent === ANY ? circumstances.backends : equal;
+        return words(decide(intent, undefined, { ...circumstances, backends: compared })) === without;
+      }),
+    );
+  });
+
+  test('a session that migrates goes to the newest', () => {
+    const backends = [at('b', 1), at('c', 2)];
+    const held = new Map([['c', 9]]);
+    expect(words(decide(POST, atA, given({ backends, held })))).toBe('migrate c');
+    expect(words(decide(POST, atA, given({ backends, held, maxSessions: 5 })))).toBe('migrate b');
   });
 });
 

@@ -3,7 +3,7 @@
 import { createServer, type RequestListener } from 'node:http';
 import { hostname } from 'node:os';
 import { afterEach, describe, expect, test } from 'vitest';
-import { findTaskId } from '../../server/identity.ts';
+import { findRelease, findTaskId } from '../../server/identity.ts';
 
 const HOST_AND_PID = `${hostname()}-${process.pid}`;
 const ARN = 'arn:aws:ecs:eu-central-1:123456789012:task/demo/0f9de17a6465404e8b1b2356dc13c2f8';
@@ -70,4 +70,26 @@ describe('findTaskId', () => {
   test.each(['no url', 'http://127.0.0.1:1'])('%s as its address counts as none', async (uri) => {
     expect(await findTaskId({ ECS_CONTAINER_METADATA_URI_V4: uri })).toBe(HOST_AND_PID);
   });
+});
+
+describe('findRelease', () => {
+  test('on ECS it is the revision of the task definition, a string there', async () => {
+    const uri = await metadata(saying(200, JSON.stringify({ TaskARN: ARN, Family: 'mcp', Revision: '12' })));
+    expect(await findRelease({ ECS_CONTAINER_METADATA_URI_V4: uri })).toBe(12);
+    expect(await findRelease({ ECS_CONTAINER_METADATA_URI_V4: uri, TASK_RELEASE: '7' })).toBe(7);
+  });
+
+  test.each([{}, { TASK_RELEASE: 'v7' }, { TASK_RELEASE: '-1' }, { TASK_RELEASE: '12345678901' }])(
+    '%j says nothing',
+    async (env) => {
+      expect(await findRelease(env)).toBeUndefined();
+    },
+  );
+
+  test.each([saying(500, '{"Revision":"12"}'), saying(200, '{}'), saying(200, '{"Revision":null}'), saying(200, 'x')])(
+    'nor does an endpoint that does not',
+    async (answer) => {
+      expect(await findRelease({ ECS_CONTAINER_METADATA_URI_V4: await metadata(answer) })).toBeUndefined();
+    },
+  );
 });
