@@ -57,6 +57,8 @@ export type Config = {
   readonly passthrough: boolean;
   /** How long our own shutdown may take. */
   readonly drainSeconds: number;
+  /** Metrics for CloudWatch among the log lines, under this name of the service; undefined writes none. */
+  readonly emf: string | undefined;
   readonly logLevel: 'error' | 'warn' | 'info' | 'debug';
 };
 
@@ -155,6 +157,8 @@ const offOrSeconds = z.union(
   `${OFF_OR} from 0.1 to ${LONGEST_WAIT}`,
 );
 
+const EMF = 'off, on, or a name';
+
 /** The rule for each value; the message of each is what a fault says was expected. */
 const SCHEMA = z.object({
   port: whole(0, 65_535, 'a port'),
@@ -187,6 +191,10 @@ const SCHEMA = z.object({
   trustProxy: whole(0, 32, 'a whole number of proxies'),
   passthrough: choice('on', 'off').transform((value) => value === 'on'),
   drainSeconds: seconds,
+  emf: z
+    .string(EMF)
+    .regex(/^[\w./-]{1,250}$/, EMF)
+    .transform((word) => (word === 'off' ? undefined : word === 'on' ? 'mcp-affinity' : word)),
   logLevel: choice('error', 'warn', 'info', 'debug'),
 });
 

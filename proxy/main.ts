@@ -22,7 +22,7 @@ export interface Running {
 
 /** Resolves with the process's exit code, after SIGTERM or SIGINT; a second signal exits at once, with 1. */
 export async function run(config: Config): Promise<number> {
-  const telemetry = createTelemetry({ level: config.logLevel });
+  const telemetry = createTelemetry({ level: config.logLevel, emf: config.emf });
   // Before anybody can read that we listen, and so may tell us to stop.
   const told = new Promise<string>((resolve) => {
     let first = true;
@@ -43,6 +43,7 @@ export async function run(config: Config): Promise<number> {
   }
   telemetry.record({ type: 'stopping', signal: await told });
   await running.stop();
+  telemetry.close();
   telemetry.record({ type: 'stopped', clean: true });
   return 0;
 }

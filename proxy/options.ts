@@ -202,6 +202,13 @@ export const OPTIONS = {
     fallback: '25',
     meaning: 'how long our own shutdown may take',
   },
+  emf: {
+    flag: 'emf',
+    env: 'EMF',
+    value: 'WHAT',
+    fallback: 'off',
+    meaning: 'metrics for CloudWatch on stdout: off, on, or on under the name of a service',
+  },
   logLevel: {
     flag: 'log-level',
     env: 'LOG_LEVEL',

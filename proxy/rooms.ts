@@ -79,6 +79,10 @@ export function buildHouse(config: Config, telemetry: TelemetryWithMetrics, give
   };
   const stopMigrating = migrateListening(rooms);
   telemetry.countSessions(async () => byState(await sessions.countByBackend(), backends.list()));
+  telemetry.countBackends(async () => {
+    const held = await sessions.countByBackend();
+    return backends.list().map(({ id }) => held.get(id) ?? 0);
+  });
   return {
     router: createRouter(rooms),
     elsewhere: config.passthrough ? createPassthrough({ ...config, ...rooms }) : undefined,

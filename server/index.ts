@@ -2,6 +2,8 @@
 
 export { createDrain } from './drain.ts';
 export type { Drain, DrainOptions } from './drain.ts';
+export { sessionMetrics } from './emf.ts';
+export type { SessionMetricsOptions } from './emf.ts';
 export { findRelease, findTaskId } from './identity.ts';
 export { scaleInProtection } from './protection.ts';
 export type { Protection, ProtectionOptions, ScaleInProtection } from './protection.ts';

@@ -10,7 +10,7 @@ export type Level = 'error' | 'warn' | 'info' | 'debug';
 export type LogDestination = { write(line: string): void };
 
 /** Written without delay, so that nothing is lost at exit; who reads it may go away. */
-function stdout(): LogDestination {
+export function stdout(): LogDestination {
   return pino.destination({ fd: 1, sync: true }).on('error', () => {});
 }
 

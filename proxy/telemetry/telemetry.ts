@@ -1,7 +1,8 @@
 /** The one way out: what happened becomes metrics and JSON log lines. */
 
 import type { Telemetry } from '../events.ts';
-import { createLog } from './log.ts';
+import { type Emf, startEmf } from './emf.ts';
+import { createLog, stdout } from './log.ts';
 import type { Level, LogDestination } from './log.ts';
 import { createMetrics } from './metrics.ts';
 import type { Metrics, Registry } from './metrics.ts';
@@ -11,6 +12,8 @@ export type TelemetryOptions = {
   readonly destination?: LogDestination;
   /** A new one by default. */
   readonly registry?: Registry;
+  /** Writes metrics for CloudWatch among the log lines, under this name of the service. */
+  readonly emf?: string | undefined;
 };
 
 export type TelemetryWithMetrics = Telemetry & {
@@ -19,6 +22,10 @@ export type TelemetryWithMetrics = Telemetry & {
   readonly contentType: string;
   /** Whom to ask, at each scrape, how many sessions live. */
   countSessions: Metrics['countSessions'];
+  /** Whom to ask for each line of metrics how many sessions each backend holds. */
+  countBackends: Emf['countBackends'];
+  /** Writes the last line of metrics. */
+  close(): void;
 };
 
 /**
@@ -28,11 +35,15 @@ export type TelemetryWithMetrics = Telemetry & {
  */
 export function createTelemetry(options: TelemetryOptions): TelemetryWithMetrics {
   const metrics = createMetrics(options.registry);
-  const log = createLog(options.level, options.destination);
+  const destination = options.destination ?? stdout();
+  const log = createLog(options.level, destination);
+  const write = (line: string): void => destination.write(line);
+  const emf = options.emf === undefined ? undefined : startEmf({ service: options.emf, write });
   return {
     record(event) {
       try {
         metrics.count(event);
+        emf?.count(event);
         log(event);
       } catch {
         // Neither a full disk nor a closed pipe may cost a client its answer.
@@ -41,5 +52,7 @@ export function createTelemetry(options: TelemetryOptions): TelemetryWithMetrics
     metrics: () => metrics.text(),
     contentType: metrics.contentType,
     countSessions: (read) => metrics.countSessions(read),
+    countBackends: (read) => emf?.countBackends(read),
+    close: () => emf?.close(),
   };
 }

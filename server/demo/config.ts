@@ -20,6 +20,8 @@ export type DemoConfig = {
   readonly drainSeconds: number;
   /** Whether ECS is asked to leave the task alone while it holds sessions; it holds deployments back, too. */
   readonly protection: boolean;
+  /** The service that metrics for CloudWatch are written under; undefined writes none. */
+  readonly emf: string | undefined;
   readonly store: Store;
 };
 
@@ -55,6 +57,7 @@ const SCHEMA = z.object({
   VERSION: pattern(/^\S{1,64}$/, 'a word of at most 64 characters').optional(),
   SESSION_TTL_SECONDS: whole(1, LONGEST_LIFE, 'whole seconds').default(86_400),
   SCALE_IN_PROTECTION: z.enum(['true', 'false'], 'true or false').default('false'),
+  EMF: pattern(/^[\w./-]{1,250}$/, 'off, on, or a name').default('off'),
   DRAIN_SECONDS: whole(0, LONGEST_LIFE, 'whole seconds').default(25),
   CLOCK_MS: whole(0, LONGEST_TICK, 'whole milliseconds').default(5000),
   REDIS_URL: pattern(/^rediss?:\/\/\S+$/, 'a URL as in redis://host:6379').optional(),
@@ -84,6 +87,7 @@ export function parseDemoConfig(env: Readonly<Record<string, string | undefined>
     clockMs: data.CLOCK_MS,
     drainSeconds: data.DRAIN_SECONDS,
     protection: data.SCALE_IN_PROTECTION === 'true',
+    emf: data.EMF === 'off' ? undefined : data.EMF === 'on' ? 'mcp-server' : data.EMF,
     store: storeOf(data.REDIS_URL, data.STATE_DIR),
   };
   return { kind: 'config', config };

@@ -5,6 +5,7 @@ import { createServer, type Server } from 'node:http';
 import { findPackageJSON } from 'node:module';
 import { createDrain } from '../drain.ts';
 import { findRelease, findTaskId } from '../identity.ts';
+import { sessionMetrics } from '../emf.ts';
 import { scaleInProtection } from '../protection.ts';
 import { memoryState, type SessionState } from '../state.ts';
 import { createDemo, type Demo, type DemoOptions } from './app.ts';
@@ -43,6 +44,7 @@ export async function serve(
   });
   const demo = createDemo({ ...config, task, release, state, drain, storeName: config.store.kind, extend });
   const server = createServer(demo.app);
+  let metrics: { close(): void } | undefined;
   const protection = scaleInProtection({
     sessions: demo.sessions,
     env: config.protection ? env : {},
@@ -51,6 +53,8 @@ export async function serve(
   try {
     const port = await listen(server, config);
     say({ msg: 'listening', port, taskId: task.id });
+    const { emf: service } = config;
+    if (service !== undefined) metrics = sessionMetrics({ sessions: demo.sessions, service, task: task.id });
     await stop;
     const stoppedAt = performance.now();
     await drain.start();
@@ -60,6 +64,7 @@ export async function serve(
     process.stderr.write(`The sample server cannot serve: ${error instanceof Error ? error.message : String(error)}\n`);
     return 1;
   } finally {
+    metrics?.close();
     await protection.close();
     close();
   }

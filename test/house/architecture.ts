@@ -26,6 +26,7 @@ const LEVELS: readonly (readonly string[])[] = [
     'admit',
     'answer',
     'blame',
+    'emf',
     'forwarded',
     'guard',
     'headers',
@@ -67,6 +68,8 @@ const USES: readonly { readonly whole: readonly number[]; readonly types: readon
 ];
 /** Handed to those that keep something in Redis. */
 const CONNECTION = 'proxy/redis/';
+/** What server/ may use of proxy/: what is said between the two, and to the same others. */
+const FOR_SERVERS = new Set(['proxy/contract.ts', 'proxy/emf.ts']);
 /** Levels that talk to the outside through an npm package; the others use none. */
 const WITH_NPM = new Set([2, 5, 6]);
 /** What pure files may use of Node: it computes, and reaches nothing. */
@@ -138,7 +141,7 @@ function importFaults(path: string, { of, typesOnly }: Import): readonly string[
   }
   const to = posix.join(posix.dirname(path), of);
   const toRoom = to.split('/')[0];
-  if (room !== 'proxy') return toRoom === room || (room === 'server' && to === 'proxy/contract.ts') ? [] : fault;
+  if (room !== 'proxy') return toRoom === room || (room === 'server' && FOR_SERVERS.has(to)) ? [] : fault;
   const toLevel = toRoom === 'proxy' ? levelOf(to) : undefined;
   if (level === undefined || toLevel === undefined) return fault;
   const parts = level === 2 && posix.dirname(path) !== 'proxy' && posix.dirname(path) === posix.dirname(to);

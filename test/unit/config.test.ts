@@ -46,6 +46,7 @@ describe('what is taken', () => {
       trustProxy: 0,
       passthrough: true,
       drainSeconds: 25,
+      emf: undefined,
       logLevel: 'info',
     });
   });
@@ -54,7 +55,7 @@ describe('what is taken', () => {
     const flags = `--port 0 --host 0.0.0.0 --ops-port 1 --ops-host ::1 --path /a/b --backend https://B:443 --backend http://[::1]:1
       --discovery static --refresh 0.5 --health-path /health --redis rediss://u:p%40@r:6380/1 --session-ttl 60 --hold-seconds 0 --answer-seconds 2.5 --on-session-lost not-found
       --replay never --allowed-host MCP.example.com --allowed-origin HTTPS://App.example.com:443 --max-body 10
-      --trust-proxy 2 --passthrough off --drain-seconds 0.5 --log-level debug --chaos-migrate on --max-sessions-per-backend 50 --zone eu-west-1a`;
+      --trust-proxy 2 --passthrough off --drain-seconds 0.5 --log-level debug --chaos-migrate on --max-sessions-per-backend 50 --zone eu-west-1a --emf mcp/x`;
     expect(config(flags.split(/\s+/))).toEqual({
       port: 0,
       host: '0.0.0.0',
@@ -83,6 +84,7 @@ describe('what is taken', () => {
       trustProxy: 2,
       passthrough: false,
       drainSeconds: 0.5,
+      emf: 'mcp/x',
       logLevel: 'debug',
     });
   });
@@ -109,6 +111,7 @@ describe('what is taken', () => {
     ['drainSeconds', 'DRAIN_SECONDS', '1', 1],
     ['trustProxy', 'TRUST_PROXY', '32', 32],
     ['passthrough', 'PASSTHROUGH', 'off', false],
+    ['emf', 'EMF', 'on', 'mcp-affinity'],
     ['logLevel', 'LOG_LEVEL', 'warn', 'warn'],
   ])('%s from %s', (name, variable, value, expected) => {
     expect(config([], { BACKENDS: 'http://a:3000', [variable]: value })[name]).toEqual(expected);
