@@ -8,7 +8,13 @@ import { redisState, type SessionState, type StateOptions } from '../state.ts';
  * and heals by itself.
  */
 export function connectState(url: string, options: StateOptions): { readonly state: SessionState; close(): void } {
-  const redis = new Redis(url, { maxRetriesPerRequest: 1, connectTimeout: 1000, commandTimeout: 2000 });
+  const redis = new Redis(url, {
+    maxRetriesPerRequest: 1,
+    connectTimeout: 1000,
+    commandTimeout: 2000,
+    // A primary that became a replica in place: its name leads to the new one, and what it refused is sent there.
+    reconnectOnError: (error) => (error.message.includes('READONLY') ? 2 : false),
+  });
   let said = '';
   // Once for each trouble, not for each of its retries.
   redis.on('error', (error: Error) => {
