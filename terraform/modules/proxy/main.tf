@@ -35,7 +35,7 @@ module "task" {
       TRUST_PROXY       = "1"
       # 5 s are left to close what is left before SIGKILL.
       DRAIN_SECONDS = tostring(var.stop_timeout - 5)
-      EMF_METRICS   = "on"
+      EMF           = local.name
     }
   )
 

@@ -56,7 +56,7 @@ module "task" {
     MCP_PATH = var.path
     # 5 s are left to end what runs before SIGKILL.
     DRAIN_SECONDS = tostring(var.stop_timeout - 5)
-    EMF_METRICS   = "on"
+    EMF           = local.name
   })
 
   # Its own tasks' protection, while they hold sessions.

@@ -1,4 +1,4 @@
-# As many tasks as sessions need. A task that holds sessions protects itself, so fewer means: when they have ended.
+# As many tasks as sessions need. One that is stopped hands its sessions over first.
 
 resource "aws_appautoscaling_target" "this" {
   service_namespace  = "ecs"

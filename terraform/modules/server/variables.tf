@@ -78,7 +78,7 @@ variable "health_path" {
 }
 
 variable "environment" {
-  description = "Further variables of the server. PORT, HOST, MCP_PATH, DRAIN_SECONDS and EMF_METRICS are set here."
+  description = "Further variables of the server. PORT, HOST, MCP_PATH, DRAIN_SECONDS and EMF are set here."
   type        = map(string)
   default     = {}
 }
