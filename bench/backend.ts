@@ -6,7 +6,11 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { z } from 'zod';
 import { announce } from './processes.ts';
 
-const CALL = z.object({ id: z.number(), method: z.string(), params: z.object({ name: z.string().optional() }) });
+const CALL = z.object({
+  id: z.union([z.number(), z.string()]).optional(),
+  method: z.string(),
+  params: z.object({ name: z.string().optional() }).default({}),
+});
 type Call = z.infer<typeof CALL>;
 
 const TEXT = 'as long as the answer of an ordinary tool '.repeat(5);
@@ -17,7 +21,8 @@ function resultOf({ method }: Call): object {
 }
 
 function answer(request: IncomingMessage, response: ServerResponse, body: string): void {
-  const call = CALL.parse(JSON.parse(body));
+  const call = CALL.parse(JSON.parse(body === '' ? '{"method":"DELETE"}' : body));
+  if (call.id === undefined) return void response.writeHead(202).end();
   const text = JSON.stringify({ jsonrpc: '2.0', id: call.id, result: resultOf(call) });
   const session = request.headers['mcp-session-id'] ?? randomUUID();
   if (call.params.name !== 'stream') {

@@ -3,6 +3,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Agent, request } from 'undici';
 import { z } from 'zod';
+import { HEADERS, INITIALIZE } from './load.ts';
 
 export type CrowdOptions = {
   /** MCP endpoints; each request goes to one drawn at random. */
@@ -34,13 +35,6 @@ export type Crowd = {
   leave(): Promise<number>;
 };
 
-const FIELDS = {
-  accept: 'application/json, text/event-stream',
-  'content-type': 'application/json',
-  'mcp-protocol-version': '2025-11-25',
-  'user-agent': 'bench',
-};
-const INITIALIZE = { protocolVersion: '2025-11-25', capabilities: {}, clientInfo: { name: 'bench', version: '1' } };
 /** Clients that come at the same moment. */
 const AT_ONCE = 20;
 /** As an SDK's. Milliseconds. */
@@ -57,7 +51,7 @@ type Street = {
 function openStreet(urls: readonly string[]): Street {
   const agent = new Agent({ bodyTimeout: 0, headersTimeout: PATIENCE_MS });
   const url = (): string => urls[Math.floor(Math.random() * urls.length)] ?? '';
-  const headers = (session: string | undefined) => ({ ...FIELDS, ...(session && { 'mcp-session-id': session }) });
+  const headers = (session: string | undefined) => ({ ...HEADERS, ...(session && { 'mcp-session-id': session }) });
   return {
     async post(session, message) {
       const body = JSON.stringify({ jsonrpc: '2.0', ...message });

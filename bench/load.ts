@@ -13,13 +13,17 @@ export type Load = {
 
 export type LoadOptions = { readonly sessions: number; readonly connections: number };
 
-const HEADERS = {
+export const HEADERS = {
   accept: 'application/json, text/event-stream',
   'content-type': 'application/json',
   'mcp-protocol-version': '2025-11-25',
   'user-agent': 'bench',
 };
-const INITIALIZE = { protocolVersion: '2025-11-25', capabilities: {}, clientInfo: { name: 'bench', version: '1' } };
+export const INITIALIZE = {
+  protocolVersion: '2025-11-25',
+  capabilities: {},
+  clientInfo: { name: 'bench', version: '1' },
+};
 
 /** Opens the sessions at `origin`. */
 export async function openLoad(origin: string, { sessions, connections }: LoadOptions): Promise<Load> {
@@ -34,7 +38,13 @@ export async function openLoad(origin: string, { sessions, connections }: LoadOp
     return answer.headers['mcp-session-id'];
   };
   const ids: string[] = [];
-  for (let at = 0; at < sessions; at += 1) ids.push(String(await request({}, 0, 'initialize', INITIALIZE)));
+  for (let at = 0; at < sessions; at += 1) {
+    const id = String(await request({}, 0, 'initialize', INITIALIZE));
+    const body = JSON.stringify({ jsonrpc: '2.0', method: 'notifications/initialized' });
+    const headers = { ...HEADERS, 'mcp-session-id': id };
+    await (await pool.request({ path: '/mcp', method: 'POST', headers, body })).body.dump();
+    ids.push(id);
+  }
 
   async function call(answer: Answer, calls: number): Promise<number> {
     let made = 0;

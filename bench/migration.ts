@@ -114,6 +114,12 @@ async function killToAnswer(kills: number): Promise<void> {
   await street.close();
 }
 
+async function migrationsOf({ opsOrigin }: Running): Promise<number> {
+  const text = await (await fetch(`${opsOrigin}/metrics`)).text();
+  const counts = [...text.matchAll(/^mcp_affinity_migrations_total\{[^}]*outcome="migrated"[^}]*\} (\d+)$/gm)];
+  return counts.reduce((sum, [, count]) => sum + Number(count), 0);
+}
+
 /** With `--chaos-migrate` each call migrates its session: what that costs beside the same calls without. */
 async function migrationsPerCore(calls: number): Promise<void> {
   const backends = await Promise.all([start('bench/backend.ts'), start('bench/backend.ts')]);
@@ -127,9 +133,11 @@ async function migrationsPerCore(calls: number): Promise<void> {
     ]);
     const load = await openLoad(proxy.origin, { sessions: 64, connections: 32 });
     await load.call('json', calls);
-    const before = cpuOf(proxy.pid);
+    const [before, moved] = [cpuOf(proxy.pid), await migrationsOf(proxy)];
     await load.call('json', calls);
     const cpu = (cpuOf(proxy.pid) - before) / calls;
+    const migrated = (await migrationsOf(proxy)) - moved;
+    if (migrated !== (chaos === 'on' ? calls : 0)) say(`  --chaos-migrate ${chaos}: ${migrated} of ${calls} migrated`);
     await load.close();
     await proxy.stop();
     return cpu;
