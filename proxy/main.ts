@@ -6,8 +6,7 @@ import { DEADLINES, createDoorServer } from './app.ts';
 import type { Deadlines } from './app.ts';
 import type { Config } from './config.ts';
 import { createDoor } from './door.ts';
-import { createOrders } from './orders.ts';
-import { createOps } from './ops.ts';
+import { createOperations } from './operations.ts';
 import { buildHouse } from './rooms.ts';
 import type { Given } from './rooms.ts';
 import { createTelemetry } from './telemetry/telemetry.ts';
@@ -62,14 +61,7 @@ export async function start(
   const { elsewhere } = house;
   const server = createDoorServer({ rules: config, door, elsewhere, telemetry }, deadlines);
   const leaveUnused = closeUnused(server);
-  const ops = createServer(
-    createOps({
-      metrics: () => telemetry.metrics(),
-      contentType: telemetry.contentType,
-      ready: () => ready && house.backends.list().length > 0,
-      orders: createOrders(house),
-    }),
-  );
+  const ops = createServer(createOperations(house, telemetry, () => ready && house.backends.list().length > 0));
 
   async function closeRooms(): Promise<void> {
     await Promise.all([house.close(), closed(ops, 0)]);

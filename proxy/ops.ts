@@ -11,8 +11,8 @@ export function createOps(options: {
   contentType: string;
   /** Asked on each request: whether new exchanges should come here. */
   ready: () => boolean;
-  /** What a person may order. */
-  orders: Router;
+  /** What else can be asked and ordered here, each asked in turn. */
+  routers: readonly Router[];
 }): Express {
   const app = express();
   app.disable('x-powered-by').disable('etag');
@@ -38,7 +38,7 @@ export function createOps(options: {
     if (options.ready()) response.json({ status: 'ready' });
     else response.status(503).json({ status: 'unavailable', reason: 'new exchanges are not taken now' });
   });
-  app.use(options.orders);
+  for (const router of options.routers) app.use(router);
   app.use((_request, response) => {
     response.status(404).json({ error: 'not found' });
   });

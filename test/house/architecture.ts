@@ -54,7 +54,7 @@ const LEVELS: readonly (readonly string[])[] = [
     'ops',
     'orders',
   ],
-  ['main', 'rooms', 'adapters', 'index', 'cli'],
+  ['main', 'rooms', 'operations', 'adapters', 'index', 'cli'],
 ];
 /** The levels that each level may use, and those of which it may know the types only. */
 const USES: readonly { readonly whole: readonly number[]; readonly types: readonly number[] }[] = [

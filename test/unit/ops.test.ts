@@ -2,7 +2,6 @@
 
 import { once } from 'node:events';
 import { type Server, createServer } from 'node:http';
-import express from 'express';
 import { afterEach, expect, test } from 'vitest';
 import { createOps } from '../../proxy/ops.ts';
 
@@ -17,7 +16,7 @@ async function ops(options: Partial<Parameters<typeof createOps>[0]> = {}) {
     metrics: async () => 'up 1\n',
     contentType: 'text/plain; version=0.0.4',
     ready: () => true,
-    orders: express.Router(),
+    routers: [],
     ...options,
   });
   server = createServer(app).listen(0, '127.0.0.1');

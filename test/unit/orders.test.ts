@@ -37,7 +37,7 @@ async function orders(rooms: Partial<OrderRooms['backends'] & OrderRooms['orders
     ...rooms,
   };
   const metrics = { metrics: async () => '', contentType: 'text/plain', ready: () => true };
-  server = createServer(createOps({ ...metrics, orders: createOrders({ backends: own, orders: own }) }));
+  server = createServer(createOps({ ...metrics, routers: [createOrders({ backends: own, orders: own })] }));
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   const address = server.address();
