@@ -18,6 +18,8 @@ import type { Activity, Backends, Sessions } from './contract.ts';
 import type { Telemetry } from './events.ts';
 import { WATCHED_MS } from './plans.ts';
 import { connectRedis } from './redis/connection.ts';
+import type { RedisConnection } from './redis/connection.ts';
+import type { SessionsByHash } from './sessions/by-hash.ts';
 import { cachedSessions } from './sessions/cached.ts';
 import { memorySessions } from './sessions/memory.ts';
 import { redisSessions } from './sessions/redis.ts';
@@ -25,6 +27,8 @@ import { redisSessions } from './sessions/redis.ts';
 /** What proxies share, or one proxy keeps in memory. */
 export type Registry = {
   readonly sessions: Sessions;
+  /** The same for operators; undefined where the sessions are kept in a way of somebody's own. */
+  readonly byHash: SessionsByHash | undefined;
   /** Ids of backends that are ordered to drain. */
   readonly drains: Marks;
   /** Hashes of sessions that are ordered to migrate. */
@@ -44,18 +48,14 @@ export function openRegistry(
   own?: Sessions,
 ): Registry {
   const redis = url === undefined ? undefined : connectRedis({ url, record });
-  const ttlSeconds = sessionTtl;
-  const opened =
-    redis === undefined
-      ? () => memorySessions({ ttlSeconds })
-      : () => cachedSessions(redisSessions({ redis, ttlSeconds }), { ttlSeconds });
-  const sessions = own ?? opened();
+  const { sessions, byHash } = own === undefined ? openSessions(redis, sessionTtl) : { sessions: own };
   const marks = (key: string, lifeMs?: number): Marks =>
     redis === undefined ? memoryMarks() : redisMarks(redis, key, lifeMs === undefined ? {} : { lifeMs });
   const [drains, orders, watched] = [marks(REDIS.drains), marks(REDIS.orders), marks(REDIS.watched, WATCHED_MS)];
   const activity = redis === undefined ? memoryActivity() : redisActivity(redis);
   return {
     sessions,
+    byHash,
     drains,
     orders,
     watched,
@@ -71,6 +71,15 @@ export function openRegistry(
       redis?.close();
     },
   };
+}
+
+function openSessions(redis: RedisConnection | undefined, ttlSeconds: number): Pick<Registry, 'sessions' | 'byHash'> {
+  if (redis === undefined) {
+    const sessions = memorySessions({ ttlSeconds });
+    return { sessions, byHash: sessions.byHash };
+  }
+  const store = redisSessions({ redis, ttlSeconds });
+  return { sessions: cachedSessions(store, { ttlSeconds }), byHash: store.byHash };
 }
 
 export type Discovery = {

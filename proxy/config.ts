@@ -14,6 +14,8 @@ export type Config = {
   /** Where metrics and health are; port 0 picks a free one. */
   readonly opsPort: number;
   readonly opsHost: string;
+  /** What operators show there; undefined: orders are taken from loopback only. */
+  readonly opsToken: string | undefined;
   /** The MCP endpoint's path, exactly, here and at the backends. */
   readonly path: string;
   readonly discovery: 'static' | 'dns' | 'cloud-map';
@@ -90,6 +92,13 @@ const seconds = number(0, LONGEST_WAIT, 'seconds');
 
 const url = (value: string) => (URL.canParse(value) ? new URL(value) : undefined);
 
+const OPS_TOKEN = 'a token of 16 characters or more (letters, digits and -._~+/=)';
+/** What may stand after `Bearer` (RFC 6750, section 2.1); a short one can be guessed. */
+const operatorToken = z
+  .string(OPS_TOKEN)
+  .regex(/^[\w.~+/-]+=*$/, { error: OPS_TOKEN, abort: true })
+  .min(16, OPS_TOKEN);
+
 const PATH = "a path that starts with '/', as in /mcp, without query or fragment";
 const path = z
   .string(PATH)
@@ -165,6 +174,7 @@ const SCHEMA = z.object({
   host: listenHost,
   opsPort: whole(0, 65_535, 'a port'),
   opsHost: listenHost.optional(),
+  opsToken: operatorToken.optional(),
   path,
   backends: z.array(backend),
   discovery: choice('static', 'dns', 'cloud-map').optional(),
@@ -221,9 +231,10 @@ function check({ given, faults }: Read): Parsed {
   const parsed = SCHEMA.safeParse({ ...raw, backends: raw['backends'] ?? [] });
   const all = [...faults, ...(parsed.error?.issues ?? []).map((issue) => fault(issue, given)), ...clashes(given)];
   if (!parsed.success || all.length > 0) return { kind: 'faults', faults: all };
-  const { dns, cloudMap, backendPort, healthPath, redis, zone, allowedHosts, allowedOrigins, ...rest } = parsed.data;
+  const { dns, cloudMap, backendPort, healthPath, opsToken, redis, zone, allowedHosts, allowedOrigins, ...rest } =
+    parsed.data;
   const { discovery = discoveryOf(given), opsHost = rest.host, maxSessions = Infinity } = rest;
-  const optional = { dns, cloudMap, backendPort, healthPath, redis, zone, allowedHosts, allowedOrigins };
+  const optional = { dns, cloudMap, backendPort, healthPath, opsToken, redis, zone, allowedHosts, allowedOrigins };
   return { kind: 'config', config: { ...rest, ...optional, discovery, opsHost, maxSessions } };
 }
 

@@ -14,6 +14,8 @@ export type RoutingEvent =
       readonly seconds: number;
       readonly session?: string | undefined;
       readonly backend?: string | undefined;
+      /** The trace that the client's request belongs to, as its `traceparent` says. */
+      readonly trace?: string | undefined;
     }
   | {
       readonly type: 'migration';
@@ -24,6 +26,8 @@ export type RoutingEvent =
       readonly to: string;
       readonly seconds: number;
       readonly cause?: string;
+      /** Of the exchange that the session migrated by. */
+      readonly trace?: string | undefined;
     }
   | { readonly type: 'replay'; readonly verdict: 'again' | 'unknown' }
   | { readonly type: 'held'; readonly seconds: number; readonly outcome: 'served' | 'refused' | 'abandoned' }
@@ -34,6 +38,20 @@ export type RoutingEvent =
   | { readonly type: 'discovery'; readonly state: 'up' }
   /** `since`: when discovery named somebody last, or began to be asked, in milliseconds since 1970. */
   | { readonly type: 'discovery'; readonly state: 'down'; readonly cause: string; readonly since: number }
+  /** A person has ordered it on the ops port; `hash` is the SHA-256 of the session's id. */
+  | {
+      readonly type: 'order';
+      readonly order: 'drain' | 'undrain' | 'migrate' | 'end';
+      readonly backend?: string;
+      readonly hash?: string;
+    }
+  /** In the eyes of this proxy: `by` an order, discovery (or a check), or the backend's own word; `left`: it is gone. */
+  | {
+      readonly type: 'drain';
+      readonly backend: string;
+      readonly state: 'begun' | 'undone' | 'left';
+      readonly by?: 'order' | 'discovery' | 'backend';
+    }
   | { readonly type: 'suspect'; readonly backend: string; readonly cause: string }
   /** What the health checks make of a backend; `draining`: it answers that it is not well. */
   | { readonly type: 'backend'; readonly backend: string; readonly state: Health; readonly cause?: string }

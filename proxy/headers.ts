@@ -36,6 +36,14 @@ export function readRelease(value: string | undefined): number | undefined {
   return value !== undefined && /^\d{1,9}$/.test(value) ? Number(value) : undefined;
 }
 
+/** The trace id of a `traceparent` (W3C Trace Context, section 3.2.2), if there is one and it is well formed. */
+export function traceOf(headers: RawHeaders): string | undefined {
+  return TRACEPARENT.exec(headerValue(headers, 'traceparent') ?? '')?.[1];
+}
+
+/** Of any version but ff, which is none; an id of zeros only is none either. */
+const TRACEPARENT = /^(?!ff)[\da-f]{2}-(?!0{32})([\da-f]{32})-(?!0{16})[\da-f]{16}-[\da-f]{2}(?:-|$)/;
+
 /** How often a field is there, by its lower-case name. */
 export function headerCount(headers: RawHeaders, name: string): number {
   return headers.filter((field, at) => at % 2 === 0 && field.toLowerCase() === name).length;

@@ -56,7 +56,7 @@ export type AffinityOptions = Partial<
 };
 
 export type ProxyOptions = AffinityOptions &
-  Partial<Pick<Config, 'port' | 'host' | 'opsPort' | 'opsHost' | 'path' | 'passthrough'>>;
+  Partial<Pick<Config, 'port' | 'host' | 'opsPort' | 'opsHost' | 'opsToken' | 'path' | 'passthrough'>>;
 
 export interface Proxy {
   /** Rejects when a port cannot be had. */

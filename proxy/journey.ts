@@ -1,9 +1,10 @@
 /** A request that belongs to no session on its way to some backend: which one, what went wrong there, how it ended. */
 import type { ClientRequest } from 'node:http';
 import { blameOf } from './blame.ts';
-import type { Backend, Backends, Refusal } from './contract.ts';
+import type { Backend, Backends, RawHeaders, Refusal } from './contract.ts';
 import type { RoutingEvent, Telemetry } from './events.ts';
 import { NO_SESSIONS, pick } from './decide.ts';
+import { traceOf } from './headers.ts';
 import { INTERNAL, NO_BACKEND, OUTCOME_UNKNOWN } from './refusal.ts';
 
 export type JourneyRooms = {
@@ -32,7 +33,12 @@ export type Journey = {
   end(status: number, outcome: Extract<RoutingEvent, { type: 'exchange' }>['outcome']): void;
 };
 
-export function startJourney({ backends, telemetry, running, zone, now, draw }: JourneyRooms): Journey {
+/** `headers` are the client's. */
+export function startJourney(
+  { backends, telemetry, running, zone, now, draw }: JourneyRooms,
+  headers: RawHeaders,
+): Journey {
+  const trace = traceOf(headers);
   const since = now();
   const tried = new Set<string>();
   let to: Backend | undefined;
@@ -70,7 +76,7 @@ export function startJourney({ backends, telemetry, running, zone, now, draw }: 
     },
     end(status, outcome) {
       const seconds = (now() - since) / 1000;
-      telemetry.record({ type: 'exchange', verb: 'other', status, outcome, seconds, backend: to?.id });
+      telemetry.record({ type: 'exchange', verb: 'other', status, outcome, seconds, backend: to?.id, trace });
     },
   };
 }

@@ -61,7 +61,7 @@ export async function start(
   const { elsewhere } = house;
   const server = createDoorServer({ rules: config, door, elsewhere, telemetry }, deadlines);
   const leaveUnused = closeUnused(server);
-  const ops = createServer(createOperations(house, telemetry, () => ready && house.backends.list().length > 0));
+  const ops = createServer(createOperations(config, house, telemetry, () => ready && house.backends.list().length > 0));
 
   async function closeRooms(): Promise<void> {
     await Promise.all([house.close(), closed(ops, 0)]);

@@ -15,6 +15,7 @@ import type {
 import type { Telemetry } from './events.ts';
 import { createHandshake } from './handshake.ts';
 import type { Handshake, Said } from './handshake.ts';
+import { traceOf } from './headers.ts';
 import { agreed, incompatibility, replay } from './journal.ts';
 import { type Limit, newLimit } from './limit.ts';
 
@@ -123,6 +124,7 @@ async function fly(
     to: to.id,
     seconds: (means.now() - start) / 1000,
     ...('cause' in migrated && { cause: migrated.cause.message }),
+    trace: traceOf(exchange.headers),
   });
   if (migrated.kind === 'migrated') leave(means, session, exchange, reason);
   return migrated;

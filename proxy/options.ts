@@ -36,6 +36,14 @@ export const OPTIONS = {
     unset: 'as --host',
     meaning: 'the address of metrics and health',
   },
+  opsToken: {
+    flag: 'ops-token',
+    env: 'OPS_TOKEN',
+    value: 'TOKEN',
+    unset: 'none: orders from loopback only',
+    secret: true,
+    meaning: 'what operators show as Authorization: Bearer (better in the environment)',
+  },
   path: {
     flag: 'path',
     env: 'MCP_PATH',

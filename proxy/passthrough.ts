@@ -59,7 +59,7 @@ export function createPassthrough(rooms: PassthroughRooms): Passthrough {
       const coding = request.headers['transfer-encoding'];
       if (coding !== undefined && coding.toLowerCase() !== 'chunked') return refuseCoding(response);
       prepare(request, target, rooms.trustProxy, coding === undefined ? {} : { 'transfer-encoding': 'chunked' });
-      const journey = startJourney(rooms);
+      const journey = startJourney(rooms, request.rawHeaders);
       const passing: PassedRequest = new PassedRequest(request, response, journey, () => {
         const fail = (error?: unknown): void => passing.failed(asError(error));
         wayOf(journey)(request, response, fail).catch(fail);
@@ -70,7 +70,7 @@ export function createPassthrough(rooms: PassthroughRooms): Passthrough {
     upgrade(request, socket, head, target) {
       if (closing) return refuseUpgrade(request, socket, STOPPING);
       prepare(request, target, rooms.trustProxy, { connection: 'Upgrade', upgrade: 'websocket' });
-      const journey = startJourney(rooms);
+      const journey = startJourney(rooms, request.rawHeaders);
       const passing = passUpgrade(request, socket, journey);
       run(request, { passing, journey }, socket);
       if (journey.next()) wayOf(journey).upgrade(request, socket, head);

@@ -5,7 +5,7 @@ import { drainableBackends } from './backends/drains.ts';
 import type { DrainableBackends, Marks } from './backends/drains.ts';
 import { reportedBackends } from './backends/releases.ts';
 import type { Config } from './config.ts';
-import type { Backend, Backends, RawHeaders, Sessions } from './contract.ts';
+import type { Backend, Backends, Exchange, RawHeaders, Session, Sessions } from './contract.ts';
 import type { Telemetry } from './events.ts';
 import { createMigrator } from './migrate.ts';
 import { createPassthrough } from './passthrough.ts';
@@ -15,6 +15,7 @@ import { createPlans } from './plans.ts';
 import { createQuiet } from './quiet.ts';
 import { createRouter } from './router.ts';
 import type { Router } from './router.ts';
+import type { SessionsByHash } from './sessions/by-hash.ts';
 import type { Rooms } from './story.ts';
 import { createStreams } from './streams.ts';
 import type { TelemetryWithMetrics } from './telemetry/telemetry.ts';
@@ -36,6 +37,13 @@ export interface House {
   readonly backends: DrainableBackends;
   /** Hashes of the sessions that are to migrate at their next exchange. */
   readonly orders: Marks;
+  /** The sessions as operators see them; undefined where they are handed in. */
+  readonly byHash: SessionsByHash | undefined;
+  readonly countByBackend: Sessions['countByBackend'];
+  /** Exchanges that run, listening ones apart, by backend id. */
+  readonly running: ReadonlyMap<string, number>;
+  /** DELETEs a session at its home, without anybody's credentials. Best effort, in the background. */
+  discard(session: Session, at: Backend): void;
   /** Resolves when discovery has found somebody, or should not be waited for any longer. */
   readonly found: Promise<void>;
   close(): Promise<void>;
@@ -58,7 +66,7 @@ export function buildHouse(config: Config, telemetry: TelemetryWithMetrics, give
       ? discover(config, record, { onHung: (origin) => upstream.sever(origin), onRelease })
       : { backends: given.backends, found: Promise.resolve(), zone: () => config.zone };
   const reported = reportedBackends(discovery.backends);
-  const backends = drainableBackends(reported, registry.drains);
+  const backends = drainableBackends(reported, registry.drains, record);
   const { sessions, orders, watched, activity, settleMs } = registry;
   const shared = { sessions, backends, upstream, telemetry, now: Date.now, draw: Math.random, token: randomUUID };
   const plans = createPlans({ ...shared, orders, watched, settleMs, chaos: config.chaosMigrate });
@@ -88,6 +96,10 @@ export function buildHouse(config: Config, telemetry: TelemetryWithMetrics, give
     elsewhere: config.passthrough ? createPassthrough({ ...config, ...rooms }) : undefined,
     backends,
     orders,
+    byHash: registry.byHash,
+    countByBackend: () => sessions.countByBackend(),
+    running: rooms.running,
+    discard: (session, at) => migrator.discard(session, at, unasked(session, config.path)),
     found: discovery.found,
     async close() {
       stopMigrating();
@@ -98,6 +110,12 @@ export function buildHouse(config: Config, telemetry: TelemetryWithMetrics, give
       await registry.close();
     },
   };
+}
+
+/** An exchange that no client has begun: without credentials. */
+function unasked({ id }: Session, target: string): Exchange {
+  const intent: Exchange['intent'] = { kind: 'continue', id, verb: 'end', messages: [] };
+  return { method: 'DELETE', target, headers: [], body: undefined, intent, signal: new AbortController().signal };
 }
 
 function byState(held: ReadonlyMap<string, number>, backends: readonly Backend[]): SessionsByState {

@@ -5,7 +5,7 @@ import { forward } from './forward.ts';
 import { HEADER, SessionsUnavailable } from './contract.ts';
 import type { Decision, Exchange, Migrated, Refusal, Session, Sink } from './contract.ts';
 import { SESSION_NOT_FOUND, decide } from './decide.ts';
-import { responseHeaders } from './headers.ts';
+import { responseHeaders, traceOf } from './headers.ts';
 import { migratePlanned } from './planned.ts';
 import { INTERNAL, NO_BACKEND, REGISTRY_DOWN } from './refusal.ts';
 import { beginStory, noteEpoch, pause, refused } from './story.ts';
@@ -45,6 +45,7 @@ async function handle(rooms: Rooms, exchange: Exchange, sink: Sink): Promise<voi
     seconds: (rooms.now() - start) / 1000,
     session: intent.kind === 'continue' ? intent.id : undefined,
     backend: story.backend,
+    trace: traceOf(exchange.headers),
   });
 }
 

@@ -1,7 +1,9 @@
 /** Drain marks: what a person has ordered to drain, laid over any discovery. */
 
 import type { Backend, Backends } from '../contract.ts';
+import type { Telemetry } from '../events.ts';
 import { newListeners } from '../listeners.ts';
+import { type DrainEvent, drainStory } from './drain-story.ts';
 
 /** The ids of the backends that are ordered to drain, whoever ordered it. */
 export interface Marks {
@@ -30,8 +32,12 @@ export interface DrainableBackends extends Backends {
  */
 const LAST_WORDS = 5_000;
 
-/** `close` closes neither the marks nor `inner`. */
-export function drainableBackends(inner: Backends, marks: Marks): DrainableBackends {
+/** `record` is told `drain` events. `close` closes neither the marks nor `inner`. */
+export function drainableBackends(
+  inner: Backends,
+  marks: Marks,
+  record: Telemetry['record'] = () => {},
+): DrainableBackends {
   const listeners = newListeners<void>();
   /** A mark goes with its backend: the next one at that address is another. */
   const seen = new Set<string>();
@@ -56,10 +62,10 @@ export function drainableBackends(inner: Backends, marks: Marks): DrainableBacke
   function changed(): void {
     const before = current;
     current = look();
+    for (const event of drainStory(before, current, (id) => whoSaysSo(id, inner, marks))) record(event);
     if (!same(before, current)) listeners.tell();
   }
-  const refound = (): void => (forgetLeft(), changed());
-  const undo = [inner.onChange(refound), marks.onChange(changed)];
+  const undo = [inner.onChange(() => (forgetLeft(), changed())), marks.onChange(changed)];
   forgetLeft();
 
   const known = (id: string): boolean => inner.list().some((one) => one.id === id);
@@ -91,6 +97,11 @@ export function drainableBackends(inner: Backends, marks: Marks): DrainableBacke
       listeners.clear();
     },
   };
+}
+
+function whoSaysSo(id: string, inner: Backends, marks: Marks): NonNullable<DrainEvent['by']> {
+  if (inner.list().some((one) => one.id === id && one.draining)) return 'discovery';
+  return marks.list().has(id) ? 'order' : 'backend';
 }
 
 function toDrain(backend: Backend): Backend {

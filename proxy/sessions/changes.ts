@@ -9,6 +9,8 @@ const MOST_KNOWN = 1_000_000;
 export type Changes = {
   /** Changes of this session will be heard from now on. Returns the SHA-256 of its id, in hex. */
   readonly know: (id: string) => string;
+  /** The id of a session that is known. */
+  readonly idOf: (hash: string) => string | undefined;
   /** They need not be heard any more. */
   readonly forget: (id: string) => void;
   /** What this proxy publishes when it changes the session. */
@@ -36,6 +38,7 @@ export function newChanges(): Changes {
       if (oldest !== undefined) ids.delete(oldest);
       return hash;
     },
+    idOf: (hash) => ids.get(hash),
     forget: (id) => void ids.delete(hashOf(id)),
     message: (hash) => `${token} ${hash}`,
     renewToken() {

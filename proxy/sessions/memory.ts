@@ -1,8 +1,10 @@
 /** The registry in this process's memory: for one proxy, and for as long as it runs. */
 
+import { hash as digest } from 'node:crypto';
 import type { Session, Sessions } from '../contract.ts';
-
-type Entry = { readonly session: Session; readonly aliveUntil: number };
+import { newListeners } from '../listeners.ts';
+import type { SessionsByHash } from './by-hash.ts';
+import { type Held, memoryByHash } from './memory-by-hash.ts';
 
 export type MemorySessionsOptions = {
   /** Idle life. */
@@ -11,10 +13,13 @@ export type MemorySessionsOptions = {
   readonly now?: () => number;
 };
 
-/** Nobody else can change what is here, so `onChange` never calls. Never throws. */
-export function memorySessions({ ttlSeconds, now = Date.now }: MemorySessionsOptions): Sessions {
+/** Nobody but an operator can change what is here unasked: `onChange` hears of sessions ended by hash. Never throws. */
+export function memorySessions({ ttlSeconds, now = Date.now }: MemorySessionsOptions): Sessions & {
+  readonly byHash: SessionsByHash;
+} {
   /** Each renewal moves an entry to the end, so the first are always the first to expire. */
-  const entries = new Map<string, Entry>();
+  const entries = new Map<string, Held>();
+  const listeners = newListeners<string>();
 
   function sweep(): void {
     const at = now();
@@ -28,8 +33,9 @@ export function memorySessions({ ttlSeconds, now = Date.now }: MemorySessionsOpt
     return entries.get(id)?.session;
   }
   function keep(session: Session): Session {
+    const hash = entries.get(session.id)?.hash ?? digest('sha256', session.id);
     entries.delete(session.id);
-    entries.set(session.id, { session, aliveUntil: now() + ttlSeconds * 1_000 });
+    entries.set(session.id, { session, hash, aliveUntil: now() + ttlSeconds * 1_000 });
     return session;
   }
 
@@ -53,15 +59,27 @@ export function memorySessions({ ttlSeconds, now = Date.now }: MemorySessionsOpt
       entries.delete(id);
       return there;
     },
-    onChange: () => () => {},
+    onChange: listeners.add,
     async countByBackend() {
       sweep();
-      const counts = new Map<string, number>();
-      for (const { session } of entries.values()) counts.set(session.home.id, (counts.get(session.home.id) ?? 0) + 1);
-      return counts;
+      return countByHome(entries.values());
     },
     async close() {
       entries.clear();
+      listeners.clear();
     },
+    byHash: memoryByHash(
+      () => (sweep(), entries.values()),
+      ({ id }) => {
+        entries.delete(id);
+        listeners.tell(id);
+      },
+    ),
   };
+}
+
+function countByHome(held: Iterable<Held>): ReadonlyMap<string, number> {
+  const counts = new Map<string, number>();
+  for (const { session } of held) counts.set(session.home.id, (counts.get(session.home.id) ?? 0) + 1);
+  return counts;
 }

@@ -3,11 +3,13 @@
 import type { Result } from 'ioredis';
 import { REDIS, type Session, SessionsUnavailable } from '../contract.ts';
 import type { RedisConnection } from '../redis/connection.ts';
+import type { SessionsByHash } from './by-hash.ts';
 import type { LinkedSessions } from './cached.ts';
 import { type Changes, newChanges } from './changes.ts';
 import { type Held, newHeld } from './held.ts';
 import { newLink } from './link.ts';
 import { readRecord, writeRecord } from './record.ts';
+import { redisByHash } from './redis-by-hash.ts';
 import { CREATE, END, FIND, REPLACE, RESTORE } from './scripts.ts';
 
 declare module 'ioredis' {
@@ -50,7 +52,9 @@ export type RedisSessionsOptions = {
 };
 
 /** Nothing that is stored or published contains a session's id. */
-export function redisSessions({ redis, ttlSeconds, now = Date.now }: RedisSessionsOptions): LinkedSessions {
+export function redisSessions({ redis, ttlSeconds, now = Date.now }: RedisSessionsOptions): LinkedSessions & {
+  readonly byHash: SessionsByHash;
+} {
   const { client, circuit } = redis;
   const ttlMs = Math.ceil(ttlSeconds * 1_000);
   defineCommands(client);
@@ -69,6 +73,7 @@ export function redisSessions({ redis, ttlSeconds, now = Date.now }: RedisSessio
   return {
     ...newCalls(parts),
     ...newRestore(parts),
+    byHash: redisByHash({ ...parts, now }),
     onChange: changes.onChange,
     onLink: link.onLink,
     forget: changes.forget,

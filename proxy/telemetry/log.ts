@@ -39,6 +39,8 @@ function levelOf(event: RoutingEvent): Level {
       return event.clean ? 'info' : 'warn';
     case 'listening':
     case 'stopping':
+    case 'order':
+    case 'drain':
       return 'info';
     case 'fault':
       return 'error';
@@ -74,7 +76,15 @@ export function createLog(level: Level, destination: LogDestination = stdout()):
 
 function fieldsOf(event: RoutingEvent): object {
   if (event.type === 'fault') return { err: event.error };
+  if (event.type === 'order') {
+    const { order, backend, hash } = event;
+    return { order, ...(backend !== undefined && { backend }), ...(hash !== undefined && { session: short(hash) }) };
+  }
   const { type: _, ...fields } = event;
   if (!('session' in fields) || fields.session === undefined) return fields;
-  return { ...fields, session: createHash('sha256').update(fields.session).digest('hex').slice(0, 8) };
+  return { ...fields, session: short(createHash('sha256').update(fields.session).digest('hex')) };
+}
+
+function short(hash: string): string {
+  return hash.slice(0, 8);
 }

@@ -198,6 +198,8 @@ function count(metrics: Counters, event: RoutingEvent): void {
     case 'listening':
     case 'stopping':
     case 'stopped':
+    case 'order':
+    case 'drain':
       return undefined;
   }
 }

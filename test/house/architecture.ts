@@ -40,20 +40,7 @@ const LEVELS: readonly (readonly string[])[] = [
   ['redis/', 'activity/', 'sessions/', 'backends/', 'telemetry/', 'upstream', 'config'],
   ['migrate', 'handshake'],
   ['router', 'forward', 'listen', 'aftermath', 'plans', 'planned', 'quiet', 'story', 'remember', 'keeper', 'streams'],
-  [
-    'app',
-    'door',
-    'body',
-    'sink',
-    'incoming',
-    'passthrough',
-    'agents',
-    'journey',
-    'passing',
-    'upgrades',
-    'ops',
-    'orders',
-  ],
+  ['app', 'door', 'body', 'sink', 'incoming', 'passthrough', 'agents', 'journey', 'passing', 'upgrades', 'ops', 'ops/'],
   ['main', 'rooms', 'operations', 'adapters', 'index', 'cli'],
 ];
 /** The levels that each level may use, and those of which it may know the types only. */

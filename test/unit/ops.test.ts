@@ -17,6 +17,7 @@ async function ops(options: Partial<Parameters<typeof createOps>[0]> = {}) {
     contentType: 'text/plain; version=0.0.4',
     ready: () => true,
     routers: [],
+    rules: { opsToken: undefined, opsHost: '127.0.0.1' },
     ...options,
   });
   server = createServer(app).listen(0, '127.0.0.1');
@@ -24,7 +25,10 @@ async function ops(options: Partial<Parameters<typeof createOps>[0]> = {}) {
   const address = server.address();
   const port = typeof address === 'object' ? address?.port : undefined;
   return async (path: string, method = 'GET') => {
-    const response = await fetch(`http://127.0.0.1:${port}${path}`, { method });
+    const response = await fetch(`http://127.0.0.1:${port}${path}`, {
+      method,
+      ...(method === 'POST' && { headers: { 'content-type': 'application/json' } }),
+    });
     return { status: response.status, headers: response.headers, body: await response.text() };
   };
 }

@@ -1,4 +1,4 @@
-/** What a person may order: who is refused, and what becomes of an order that cannot be taken. */
+/** What operators may ask and order: who is refused, and what becomes of an order that cannot be taken. */
 
 import { once } from 'node:events';
 import { type IncomingMessage, type Server, createServer, request } from 'node:http';
@@ -7,7 +7,10 @@ import express from 'express';
 import { afterEach, describe, expect, test } from 'vitest';
 import { SessionsUnavailable } from '../../proxy/contract.ts';
 import { createOps } from '../../proxy/ops.ts';
-import { type OrderRooms, createOrders } from '../../proxy/orders.ts';
+import { createBackendsApi } from '../../proxy/ops/backends.ts';
+import type { OperatorRules } from '../../proxy/ops/operators.ts';
+import { createSessionsApi } from '../../proxy/ops/sessions.ts';
+import { readCursor } from '../../proxy/sessions/by-hash.ts';
 
 let server: Server | undefined;
 afterEach(() => {
@@ -16,12 +19,14 @@ afterEach(() => {
 });
 
 const HASH = 'a'.repeat(64);
+const RULES: OperatorRules = { opsToken: undefined, opsHost: '127.0.0.1' };
 type Asking = { readonly method?: string; readonly headers?: Record<string, string>; readonly body?: string };
+type Orders = Parameters<typeof createBackendsApi>[0]['backends'] & { set(hash: string): Promise<void> };
 
 /** What is asked of the rooms is written down; by default they take every order for backend `a`. */
-async function orders(rooms: Partial<OrderRooms['backends'] & OrderRooms['orders']> = {}) {
+async function orders(rooms: Partial<Orders> = {}, rules: OperatorRules = RULES, from?: string) {
   const taken: string[] = [];
-  const own: OrderRooms['backends'] & OrderRooms['orders'] = {
+  const own: Orders = {
     list: () => [{ id: 'a:1', origin: 'http://a:1', draining: true, suspect: false, zone: 'x' }],
     async drain(id) {
       taken.push(`drain ${id}`);
@@ -36,8 +41,22 @@ async function orders(rooms: Partial<OrderRooms['backends'] & OrderRooms['orders
     },
     ...rooms,
   };
-  const metrics = { metrics: async () => '', contentType: 'text/plain', ready: () => true };
-  server = createServer(createOps({ ...metrics, routers: [createOrders({ backends: own, orders: own })] }));
+  const telemetry = { record() {} };
+  const counted = { countByBackend: async () => new Map([['a:1', 2]]), running: new Map([['a:1', 1]]) };
+  const none = { byHash: undefined, readCursor, discard() {}, now: Date.now };
+  const routers = [
+    createBackendsApi({ backends: own, ...counted, telemetry }),
+    createSessionsApi({ backends: own, orders: own, ...none, telemetry }),
+  ];
+  const metrics = { metrics: async () => 'up 1', contentType: 'text/plain', ready: () => true };
+  const app = express().use(
+    (incoming, _response, next) => {
+      if (from !== undefined) Object.defineProperty(incoming.socket, 'remoteAddress', { value: from });
+      next();
+    },
+    createOps({ ...metrics, routers, rules }),
+  );
+  server = createServer(app);
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   const address = server.address();
@@ -48,7 +67,7 @@ async function orders(rooms: Partial<OrderRooms['backends'] & OrderRooms['orders
     const answer = await new Promise<IncomingMessage>((resolve, reject) => {
       sent.once('response', resolve).once('error', reject);
     });
-    return { status: answer.statusCode, retryAfter: answer.headers['retry-after'], body: await text(answer) };
+    return { status: answer.statusCode, headers: answer.headers, body: await text(answer) };
   };
   return { ask, taken };
 }
@@ -61,7 +80,7 @@ test('orders are taken', async () => {
     body: '{"backend":"a:1","draining":false}',
   });
   const { status, body } = await ask(`/sessions/${HASH}/migrate`, { body: '{}' });
-  expect([status, body]).toEqual([202, '{"session":"aaaaaaaa","migrates":"at its next exchange"}']);
+  expect([status, body]).toEqual([202, `{"session":"${HASH}","migrates":"at its next exchange"}`]);
   expect(taken).toEqual(['drain a:1', 'undrain a:1', `migrate ${HASH}`]);
 });
 
@@ -93,7 +112,7 @@ describe.each(ORDERS)('%s %s', (method, path) => {
     const away = () => Promise.reject(new SessionsUnavailable('secret'));
     const { ask } = await orders({ drain: away, undrain: away, set: away });
     const answer = await ask(path, { method });
-    expect(answer).toMatchObject({ status: 503, retryAfter: '1' });
+    expect(answer).toMatchObject({ status: 503, headers: { 'retry-after': '1' } });
     expect(answer.body).not.toContain('secret');
   });
 });
@@ -156,31 +175,90 @@ test('an answer to a look is no order', async () => {
   expect(taken).toEqual([]);
 });
 
-test('the backends are listed, without their addresses', async () => {
+test('the backends are listed, with their addresses one by one only', async () => {
   const { ask } = await orders();
   const listed = await ask('/backends', { method: 'GET' });
   expect(listed.status).toBe(200);
-  expect(JSON.stringify(listed)).toContain('draining');
-  expect(JSON.stringify(listed)).not.toContain('http:');
+  const [one] = JSON.parse(listed.body).backends;
+  expect(one).toEqual({
+    id: 'a:1',
+    state: 'draining',
+    draining: true,
+    suspect: false,
+    zone: 'x',
+    sessions: 2,
+    running: 1,
+  });
+  expect(listed.body).not.toContain('http:');
+  expect((await ask('/backends/a:1', { method: 'GET' })).body).toContain('"origin":"http://a:1"');
+  expect((await ask('/backends/b:1', { method: 'GET' })).status).toBe(404);
 });
 
 test('orders are taken from loopback only', async () => {
-  let status = 0;
-  const router = createOrders({
-    backends: { list: () => [], drain: async () => 'marked', undrain: async () => 'unmarked' },
-    orders: { async set() {} },
+  const { ask, taken } = await orders({}, { ...RULES, opsHost: '0.0.0.0' }, '10.0.0.9');
+  for (const [method, path] of ORDERS) expect((await ask(path, { method })).status).toBe(403);
+  expect(taken).toEqual([]);
+  expect((await ask('/backends', { method: 'GET', headers: { host: 'proxy:9464' } })).status).toBe(200);
+});
+
+test('a port on loopback is looked at by a loopback name only', async () => {
+  const { ask } = await orders();
+  const look = async (host: string) => (await ask('/backends', { method: 'GET', headers: { host } })).status;
+  expect(await Promise.all(['evil.example', 'localhost:1', '127.0.0.1'].map(look))).toEqual([403, 200, 200]);
+  expect((await ask('/healthz', { method: 'GET', headers: { host: 'evil.example' } })).status).toBe(200);
+});
+
+describe('with a token', () => {
+  const TOKEN = 'correct-horse-battery';
+  const basic = (said: string) => `Basic ${Buffer.from(said).toString('base64')}`;
+  const begin = (from?: string) => orders({}, { opsToken: TOKEN, opsHost: '0.0.0.0' }, from);
+
+  test.each([`Bearer ${TOKEN}`, `bearer   ${TOKEN}`, basic(`:${TOKEN}`), basic(`anybody:${TOKEN}`)])(
+    '%s may do everything, from anywhere, by any name',
+    async (authorization) => {
+      const { ask, taken } = await begin('10.0.0.9');
+      const headers = { authorization, host: 'ops.example' };
+      for (const [method, path] of ORDERS) expect((await ask(path, { method, headers })).status).toBe(202);
+      expect(taken).toHaveLength(ORDERS.length);
+      for (const path of ['/backends', '/metrics']) {
+        expect((await ask(path, { method: 'GET', headers })).status).toBe(200);
+      }
+    },
+  );
+
+  test.each([
+    undefined,
+    '',
+    TOKEN,
+    'Bearer',
+    'Bearer ',
+    `Bearer ${TOKEN}x`,
+    `Bearer ${TOKEN.slice(1)}`,
+    `Bearer ${TOKEN} ${TOKEN}`,
+    `Bearer x, Bearer ${TOKEN}`,
+    `Digest ${TOKEN}`,
+    basic(TOKEN),
+    basic(`${TOKEN}:`),
+    'Basic %%%',
+  ])('%s is shown the door, from loopback too', async (authorization) => {
+    const { ask, taken } = await begin();
+    const headers: Record<string, string> = authorization === undefined ? {} : { authorization };
+    const paths = ['/backends', '/metrics', '/', '/nowhere', '/backends/%ff'];
+    const asked = [...ORDERS, ...paths.map((path) => ['GET', path] as const)];
+    for (const [method, path] of asked) {
+      const answer = await ask(path, { method, headers });
+      expect([path, answer.status]).toEqual([path, 401]);
+      expect(answer.headers['www-authenticate']).toMatch(/^Bearer realm=.*, Basic realm=/);
+      expect(answer.body).not.toContain(TOKEN);
+    }
+    expect(taken).toEqual([]);
+    for (const path of ['/healthz', '/readyz']) expect((await ask(path, { method: 'GET', headers })).status).toBe(200);
   });
-  const app = express().use((incoming, _response, next) => {
-    Object.defineProperty(incoming.socket, 'remoteAddress', { value: '10.0.0.9' });
-    next();
-  }, router);
-  server = createServer(app).listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  const port = typeof address === 'object' ? address?.port : undefined;
-  for (const [method, path] of ORDERS) {
-    const headers = { 'content-type': 'application/json' };
-    ({ status } = await fetch(`http://127.0.0.1:${port}${path}`, { method, headers }));
-    expect(status).toBe(403);
-  }
+
+  test('a page of another site that a browser sends the password with cannot order', async () => {
+    const { ask, taken } = await begin();
+    const headers = { authorization: basic(`:${TOKEN}`), 'content-type': 'text/plain' };
+    expect((await ask('/backends/a:1/drain', { headers })).status).toBe(415);
+    expect(taken).toEqual([]);
+  });
 });
