@@ -24,8 +24,10 @@ export async function migratePlanned(
   try {
     const current = await rooms.sessions.find(session.id, { fresh: true });
     if (current?.epoch !== session.epoch || current.home.id !== session.home.id) return 'changed';
+    // Who has carried it out says so before he lets go of the session.
+    if (!(await rooms.plans.stands(session, reason))) return 'stays';
     const migrated = await migrateToOneOf(rooms, current, first, exchange, reason);
-    return concluded(rooms, session, migrated);
+    return await concluded(rooms, session, migrated);
   } catch (error) {
     if (error instanceof SessionsUnavailable) return 'stays';
     throw error;
@@ -57,10 +59,10 @@ async function migrateToOneOf(
   }
 }
 
-function concluded(rooms: Rooms, session: Session, { kind }: Migrated): Planned {
+async function concluded(rooms: Rooms, session: Session, { kind }: Migrated): Promise<Planned> {
   if (kind === 'failed' || kind === 'incompatible' || kind === 'unauthorized') rooms.plans.postpone(session);
   if (kind !== 'migrated' && kind !== 'raced') return kind === 'ended' ? 'changed' : 'stays';
-  rooms.plans.done(session);
+  await rooms.plans.done(session);
   void rooms.streams.changed(session.id);
   return 'changed';
 }

@@ -6,6 +6,8 @@ import { isRequest } from './jsonrpc.ts';
 /** Orders that reach every proxy: hashes of session ids. */
 export interface Orders {
   list(): ReadonlySet<string>;
+  /** Not what is known of it, but what is. Throws SessionsUnavailable. */
+  has(hash: string): Promise<boolean>;
   /** Throws SessionsUnavailable. */
   clear(hash: string): Promise<void>;
   onChange(f: () => void): () => void;
@@ -26,8 +28,10 @@ export interface Plans {
   watches(session: Session): boolean;
   /** Some are due, or may soon be. */
   readonly any: boolean;
-  /** It has a new home: what was ordered is done. */
-  done(session: Session): void;
+  /** Whether it is due still, whatever another proxy has done meanwhile. Throws SessionsUnavailable. */
+  stands(session: Session, reason: PlannedReason): Promise<boolean>;
+  /** It has a new home: what was ordered is done. Resolves when every proxy can know. */
+  done(session: Session): Promise<void>;
   /** It could not be done: not again for a while. */
   postpone(session: Session): void;
   onChange(f: () => void): () => void;
@@ -104,10 +108,12 @@ export function createPlans({ backends, orders, watched, chaos, settleMs, now }:
     get any() {
       return draining.size + ordered.size > 0;
     },
-    done(session) {
+    stands: async (session, why) => why !== 'manual' || orders.has(digest('sha256', session.id)),
+    async done(session) {
       postponed.delete(session.id);
+      if (orderedSince(session) === undefined) return;
       // Where it cannot be cleared now it is done twice, which harms nobody.
-      if (orderedSince(session) !== undefined) orders.clear(digest('sha256', session.id)).catch(() => {});
+      await orders.clear(digest('sha256', session.id)).catch(() => {});
     },
     postpone: (session) => void postponed.set(session.id, now() + POSTPONED),
     onChange(f) {

@@ -9,6 +9,8 @@ import { type DrainEvent, drainStory } from './drain-story.ts';
 export interface Marks {
   /** As known now. */
   list(): ReadonlySet<string>;
+  /** As it is. Throws SessionsUnavailable. */
+  has(id: string): Promise<boolean>;
   /** Idempotent. Throws SessionsUnavailable. */
   set(id: string): Promise<void>;
   /** Idempotent. Throws SessionsUnavailable. */
@@ -139,6 +141,7 @@ export function memoryMarks(): Marks {
   const listeners = newListeners<void>();
   return {
     list: () => marked,
+    has: async (id) => marked.has(id),
     async set(id) {
       marked.add(id);
       listeners.tell();

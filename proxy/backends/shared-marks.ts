@@ -44,6 +44,10 @@ export function redisMarks({ client, circuit }: RedisConnection, key: string, op
 
   return {
     list: () => marked,
+    async has(id) {
+      const until = await circuit.run('drains', () => client.zscore(key, id));
+      return until !== null && Number(until) >= now();
+    },
     async set(id) {
       await circuit.run('drain', () => client.zadd(key, now() + lifeMs, id));
       know(new Set([...marked, id]));

@@ -99,3 +99,23 @@ test('a call that waits for another proxy to give its session a new home is held
   await release?.();
   await talk.client.ping();
 });
+
+test.each([1, 2])(
+  'a session is migrated once by one order, whichever of %i proxies hears of it how late',
+  async (count) => {
+    const flow = await begin({ proxies: count, redis: true });
+    const [talk, later] = [await flow.talk(), await flow.talk()];
+    const others = [await flow.join(talk, count - 1), await flow.join(later, count - 1)];
+    for (const one of [talk, later]) {
+      const home = await one.task('ping');
+      await flow.migrate(one);
+      // By the time that the second has migrated, every proxy has looked again at what is ordered.
+      await until('it has migrated', async () => {
+        await Promise.all([talk, later, ...others].map((each) => each.task('ping')));
+        return (await one.task('ping')) !== home;
+      });
+    }
+    expect(flow.migrations().filter((one) => one.endsWith('manual migrated'))).toHaveLength(2);
+    expect(flow.migrations()).toHaveLength(2);
+  },
+);

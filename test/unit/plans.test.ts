@@ -70,7 +70,7 @@ test('what was ordered is done once', async () => {
   const plans = begin();
   await orders.set(hash);
   now += SETTLE;
-  plans.done(session);
+  await plans.done(session);
   expect([[...orders.list()], plans.due(session, CALL)]).toEqual([[], undefined]);
 });
 
