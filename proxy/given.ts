@@ -1,6 +1,7 @@
 /** What flags, environment or an object say about the options, and a sentence for each thing that says nothing we know. */
 
 import { parseArgs } from 'node:util';
+import { nearest } from './nearest.ts';
 import { OPTIONS, type Option } from './options.ts';
 
 /** What was said for an option: the values, never none, and the flag or variable to name when one is wrong. */
@@ -72,24 +73,11 @@ function readFlags(args: readonly string[]): { values: ReadonlyMap<string, strin
 }
 
 function unknownFlag(flag: string): string {
-  const near = [...BY_FLAG.keys(), 'help', 'version']
-    .map((known) => ({ known, distance: flag.startsWith(`--${known}`) ? 1 : distance(flag, `--${known}`) }))
-    .toSorted((a, b) => a.distance - b.distance)[0];
-  const hint = near && near.distance <= 2 ? `did you mean --${near.known}?` : 'see --help';
-  return `${masked(flag)}: unknown flag, ${hint}`;
-}
-
-/** Edits between two words (Levenshtein). */
-function distance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, index) => index);
-  for (let i = 0; i < a.length; i += 1) {
-    const next = [i + 1];
-    for (let j = 0; j < b.length; j += 1) {
-      next.push(Math.min((row[j + 1] ?? 0) + 1, (next[j] ?? 0) + 1, (row[j] ?? 0) + (a[i] === b[j] ? 0 : 1)));
-    }
-    row = next;
-  }
-  return row.at(-1) ?? 0;
+  const near = nearest(
+    flag,
+    [...BY_FLAG.keys(), 'help', 'version'].map((known) => `--${known}`),
+  );
+  return `${masked(flag)}: unknown flag, ${near === undefined ? 'see --help' : `did you mean ${near}?`}`;
 }
 
 /** A value as a fault shows it: quoted, cut, without what may be a password; of a secret, its scheme. */

@@ -42,7 +42,7 @@ export const OPTIONS = {
     value: 'TOKEN',
     unset: 'none: orders from loopback only',
     secret: true,
-    meaning: 'what operators show as Authorization: Bearer (better in the environment)',
+    meaning: 'what operators show as Authorization: Bearer',
   },
   path: {
     flag: 'path',

@@ -39,6 +39,7 @@ export interface House {
   readonly orders: Marks;
   /** The sessions as operators see them; undefined where they are handed in. */
   readonly byHash: SessionsByHash | undefined;
+  /** As they are now, at all proxies. Throws SessionsUnavailable. */
   readonly countByBackend: Sessions['countByBackend'];
   /** Exchanges that run, listening ones apart, by backend id. */
   readonly running: ReadonlyMap<string, number>;
@@ -97,7 +98,7 @@ export function buildHouse(config: Config, telemetry: TelemetryWithMetrics, give
     backends,
     orders,
     byHash: registry.byHash,
-    countByBackend: () => sessions.countByBackend(),
+    countByBackend: () => registry.byHash?.count() ?? sessions.countByBackend(),
     running: rooms.running,
     discard: (session, at) => migrator.discard(session, at, unasked(session, config.path)),
     found: discovery.found,

@@ -17,6 +17,8 @@ export type ProbeOptions = {
   readonly headers: readonly (readonly [name: string, value: string])[];
   /** Opens a session and ends it; makes no calls. */
   readonly check: boolean;
+  /** A check's sentence as JSON; the summary of a run is JSON anyway. */
+  readonly json: boolean;
 };
 
 export type ParsedProbe =
@@ -24,27 +26,29 @@ export type ParsedProbe =
   | { readonly kind: 'options'; readonly options: ProbeOptions }
   | { readonly kind: 'faults'; readonly faults: readonly string[] };
 
-export const HELP = `Usage: npm run probe -- --endpoint URL [flags]
+/** `called`: the command that it was called by. */
+export const helpOf = (called: string): string => `Usage: ${called} URL [flags]
 
 The survival probe: one unmodified MCP client keeps one session through a deployment of the sample server. Each call
 writes a key and reads the whole state back. Defaults are in brackets.
 
-  --endpoint URL           the MCP endpoint, http:// or https:// [required]
+  URL, or --endpoint URL   the MCP endpoint, http:// or https:// [required]
   --calls COUNT            how many calls [70]
   --delay SECONDS          the pause between two calls, 0 for none [2]
   --timeout SECONDS        how long a call may take [60]; with --check, the whole of it [10]
   --out FILE               a JSON line for every HTTP exchange; - is stdout [none]
   --header 'NAME: VALUE'   sent with every request, as in 'Authorization: Bearer …' (repeatable)
   --check                  only open a session, list the tools and end the session
+  --json                   what --check says as JSON; the summary of a run is JSON anyway
   -h, --help               this text
 
 The last line on stdout is the summary. Exit codes: 0 the session is complete (with --check: all three steps went
 well), 1 it is not, 2 wrong usage.
 
 Examples:
-  npm run probe -- --endpoint https://mcp.example.com/mcp --calls 70 --delay 2 --out probe.jsonl
-  npm run probe -- --endpoint http://127.0.0.1:8080/mcp --calls 1000 --delay 0
-  npm run probe -- --endpoint https://mcp.example.com/mcp --check --timeout 5 --header "Authorization: Bearer $TOKEN"
+  ${called} https://mcp.example.com/mcp --calls 70 --delay 2 --out probe.jsonl
+  ${called} http://127.0.0.1:8080/mcp --calls 1000 --delay 0
+  ${called} https://mcp.example.com/mcp --check --timeout 5 --header "Authorization: Bearer $TOKEN"
 `;
 
 const FLAGS = {
@@ -55,8 +59,11 @@ const FLAGS = {
   out: { type: 'string' },
   header: { type: 'string' },
   check: { type: 'boolean' },
+  json: { type: 'boolean' },
   help: { type: 'boolean', short: 'h' },
 } as const;
+
+const SWITCHES: ReadonlySet<string> = new Set(['check', 'json', 'help']);
 
 const MOST_CALLS = 1_000_000;
 const LONGEST = 3600;
@@ -89,7 +96,10 @@ export function parseProbe(args: readonly string[]): ParsedProbe {
     if (given.has(flag)) faults.push(`--${flag}: got ${shown(last(flag))}, but --check makes no calls: leave one out`);
   }
   if (!endpoint || faults.length > 0) return { kind: 'faults', faults };
-  return { kind: 'options', options: { endpoint, calls, delay, timeout, out, headers, check } };
+  return {
+    kind: 'options',
+    options: { endpoint, calls, delay, timeout, out, headers, check, json: given.has('json') },
+  };
 }
 
 function read(args: readonly string[]): { given: Map<string, string[]>; faults: string[] } {
@@ -99,14 +109,15 @@ function read(args: readonly string[]): { given: Map<string, string[]>; faults: 
   let afterUnknown = -1;
   for (const token of parseArgs(parsing).tokens) {
     if (token.kind === 'positional' && token.index !== afterUnknown) {
-      faults.push(`${shown(token.value)}: expected a flag (the endpoint is given as --endpoint URL)`);
+      if (given.has('endpoint')) faults.push(`${shown(token.value)}: expected a flag, as there is an endpoint`);
+      else given.set('endpoint', [token.value]);
     }
     if (token.kind !== 'option') continue;
     const { name, rawName, value } = token;
     if (!Object.hasOwn(FLAGS, name)) {
       faults.push(`${rawName}: unknown flag, see --help`);
       afterUnknown = token.inlineValue ? -1 : token.index + 1;
-    } else if ((name === 'check' || name === 'help') && value !== undefined) {
+    } else if (SWITCHES.has(name) && value !== undefined) {
       faults.push(`--${name}: expected no value, got ${shown(value)}: leave it out`);
     } else given.set(name, [...(given.get(name) ?? []), value ?? '']);
   }

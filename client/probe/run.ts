@@ -1,13 +1,13 @@
-/** `npm run probe`: one unmodified client keeps one session through a deployment, and tells what became of it. */
+/** A run of the survival probe, from its flags to its exit code. */
 
 import { openSync, writeSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
-import { createEvidence, type Evidence, type Row, type Sums } from './probe/evidence.ts';
-import { HELP, parseProbe, type ProbeOptions } from './probe/options.ts';
-import { createProgress, type Progress } from './probe/progress.ts';
-import { reasonOf } from './probe/reason.ts';
-import { createRecorder, type Recorder } from './probe/recorder.ts';
-import { createSession, lacking, within } from './probe/session.ts';
+import { createEvidence, type Evidence, type Row, type Sums } from './evidence.ts';
+import { helpOf, parseProbe, type ProbeOptions } from './options.ts';
+import { createProgress, type Progress } from './progress.ts';
+import { reasonOf } from './reason.ts';
+import { createRecorder, type Recorder } from './recorder.ts';
+import { createSession, lacking, within } from './session.ts';
 
 const EXIT_LOST = 1;
 const EXIT_USAGE = 2;
@@ -115,16 +115,17 @@ function openOut(out: string | undefined): (row: Row) => void {
   return (row) => void writeSync(file, `${JSON.stringify(row)}\n`);
 }
 
-function wrong(faults: readonly string[]): number {
-  process.stderr.write(`probe: ${faults.join('\nprobe: ')}\nSee npm run probe -- --help.\n`);
+function wrong(faults: readonly string[], called: string): number {
+  process.stderr.write(`probe: ${faults.join('\nprobe: ')}\nSee ${called} --help.\n`);
   return EXIT_USAGE;
 }
 
-async function main(args: readonly string[]): Promise<number> {
+/** `called`: the command that it was called by, for its help. Resolves with the exit code; may leave things open. */
+export async function probe(args: readonly string[], called: string): Promise<number> {
   const parsed = parseProbe(args);
-  if (parsed.kind === 'faults') return wrong(parsed.faults);
+  if (parsed.kind === 'faults') return wrong(parsed.faults, called);
   if (parsed.kind === 'help') {
-    process.stdout.write(HELP);
+    process.stdout.write(helpOf(called));
     return 0;
   }
   const { options } = parsed;
@@ -132,9 +133,8 @@ async function main(args: readonly string[]): Promise<number> {
   try {
     write = openOut(options.out);
   } catch (error) {
-    return wrong([
-      `--out: expected a file that can be written, got ${JSON.stringify(options.out)}: ${reasonOf(error)}`,
-    ]);
+    const fault = `--out: expected a file that can be written, got ${JSON.stringify(options.out)}: ${reasonOf(error)}`;
+    return wrong([fault], called);
   }
   const evidence = createEvidence(
     write,
@@ -143,7 +143,7 @@ async function main(args: readonly string[]): Promise<number> {
   const house = { options, evidence, recorder: createRecorder(evidence) };
   if (options.check) {
     const { good, says } = await check(house);
-    process.stdout.write(`${says}\n`);
+    process.stdout.write(`${options.json ? JSON.stringify({ ok: good, says }) : says}\n`);
     return good ? 0 : EXIT_LOST;
   }
   const stop = new AbortController();
@@ -153,6 +153,3 @@ async function main(args: readonly string[]): Promise<number> {
   process.stdout.write(`${JSON.stringify(summary)}\n`);
   return summary.session_complete ? 0 : EXIT_LOST;
 }
-
-// Not exitCode: a server that never answers must not keep a probe alive that is done.
-process.exit(await main(process.argv.slice(2)));

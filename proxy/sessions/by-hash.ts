@@ -35,6 +35,8 @@ export interface SessionsByHash {
    * come again, none that lives, and stays at its home, is left out; and a page may be short, or empty, before the last.
    */
   page(options: PageOptions): Promise<SessionsPage>;
+  /** Sessions per home, as they are now. */
+  count(): Promise<ReadonlyMap<string, number>>;
   /** Every proxy hears of it, this one too. Undefined: there was none. */
   end(hash: string): Promise<EndedSession | undefined>;
 }

@@ -11,6 +11,8 @@ export type Held = {
   remove(backend: string, hash: string): void;
   /** Forgets those whose idle life is over and counts the others; what it counted last when it cannot. Never throws. */
   count(run: <T>(attempt: () => Promise<T>) => Promise<T>): Promise<ReadonlyMap<string, number>>;
+  /** The same, and nothing else when it cannot: rejects. */
+  countNow(): Promise<ReadonlyMap<string, number>>;
 };
 
 export function newHeld(redis: SortedSets, ttlMs: number, now: () => number): Held {
@@ -51,6 +53,7 @@ export function newHeld(redis: SortedSets, ttlMs: number, now: () => number): He
       }
       return last;
     },
+    countNow: countAll,
   };
 }
 

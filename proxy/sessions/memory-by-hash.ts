@@ -23,6 +23,7 @@ export function memoryByHash(alive: () => Iterable<Held>, drop: (session: Sessio
       const last = found.length > limit ? shown.at(-1) : undefined;
       return { sessions: shown.map(({ hash, session }) => seen(hash, session)), next: last && writeCursor(last) };
     },
+    count: async () => countByHome(alive()),
     async end(hash) {
       const found = find(hash);
       if (found === undefined) return undefined;
@@ -30,4 +31,10 @@ export function memoryByHash(alive: () => Iterable<Held>, drop: (session: Sessio
       return { seen: seen(hash, found.session), session: found.session };
     },
   };
+}
+
+export function countByHome(held: Iterable<Held>): ReadonlyMap<string, number> {
+  const counts = new Map<string, number>();
+  for (const { session } of held) counts.set(session.home.id, (counts.get(session.home.id) ?? 0) + 1);
+  return counts;
 }

@@ -4,7 +4,7 @@ import { hash as digest } from 'node:crypto';
 import type { Session, Sessions } from '../contract.ts';
 import { newListeners } from '../listeners.ts';
 import type { SessionsByHash } from './by-hash.ts';
-import { type Held, memoryByHash } from './memory-by-hash.ts';
+import { type Held, countByHome, memoryByHash } from './memory-by-hash.ts';
 
 export type MemorySessionsOptions = {
   /** Idle life. */
@@ -76,10 +76,4 @@ export function memorySessions({ ttlSeconds, now = Date.now }: MemorySessionsOpt
       },
     ),
   };
-}
-
-function countByHome(held: Iterable<Held>): ReadonlyMap<string, number> {
-  const counts = new Map<string, number>();
-  for (const { session } of held) counts.set(session.home.id, (counts.get(session.home.id) ?? 0) + 1);
-  return counts;
 }

@@ -73,6 +73,7 @@ export function redisByHash({ client, circuit, changes, held, ttlMs, now }: Redi
   return {
     find: (hash) => circuit.run('look', () => look(hash)),
     page: (options) => circuit.run('page', () => page(options)),
+    count: () => circuit.run('look', () => held.countNow()),
     async end(hash) {
       // As from another proxy: this one must hear of it too.
       const message = `operator ${hash}`;

@@ -70,6 +70,6 @@ describe('wrong usage ends with 2, and says so on stderr', () => {
   test('help is no fault', async () => {
     const { out, err, code } = await startProbe(['--help']).ended;
     expect({ err, code }).toEqual({ err: '', code: 0 });
-    expect(out).toMatch(/^Usage: npm run probe -- --endpoint URL[^]*Examples:/);
+    expect(out).toMatch(/^Usage: npm run probe -- URL[^]*Examples:/);
   });
 });

@@ -31,6 +31,7 @@ const LEVELS: readonly (readonly string[])[] = [
     'guard',
     'headers',
     'jsonrpc',
+    'nearest',
     'clashes',
     'given',
     'options',
@@ -41,7 +42,7 @@ const LEVELS: readonly (readonly string[])[] = [
   ['migrate', 'handshake'],
   ['router', 'forward', 'listen', 'aftermath', 'plans', 'planned', 'quiet', 'story', 'remember', 'keeper', 'streams'],
   ['app', 'door', 'body', 'sink', 'incoming', 'passthrough', 'agents', 'journey', 'passing', 'upgrades', 'ops', 'ops/'],
-  ['main', 'rooms', 'operations', 'adapters', 'index', 'cli'],
+  ['main', 'rooms', 'operations', 'adapters', 'index', 'cli', 'cli/'],
 ];
 /** The levels that each level may use, and those of which it may know the types only. */
 const USES: readonly { readonly whole: readonly number[]; readonly types: readonly number[] }[] = [
@@ -57,6 +58,10 @@ const USES: readonly { readonly whole: readonly number[]; readonly types: readon
 const CONNECTION = 'proxy/redis/';
 /** What server/ may use of proxy/: what is said between the two, and to the same others. */
 const FOR_SERVERS = new Set(['proxy/contract.ts', 'proxy/emf.ts']);
+/** Programs of their own, which ask a proxy from outside. */
+const COMMANDS = 'proxy/cli/';
+/** The one file of proxy/ that uses client/: the command that runs the probe. */
+const PROBE = 'proxy/cli/probe.ts';
 /** Levels that talk to the outside through an npm package; the others use none. */
 const WITH_NPM = new Set([2, 5, 6]);
 /** What pure files may use of Node: it computes, and reaches nothing. */
@@ -129,6 +134,7 @@ function importFaults(path: string, { of, typesOnly }: Import): readonly string[
   const to = posix.join(posix.dirname(path), of);
   const toRoom = to.split('/')[0];
   if (room !== 'proxy') return toRoom === room || (room === 'server' && FOR_SERVERS.has(to)) ? [] : fault;
+  if (path === PROBE && toRoom === 'client') return [];
   const toLevel = toRoom === 'proxy' ? levelOf(to) : undefined;
   if (level === undefined || toLevel === undefined) return fault;
   const parts = level === 2 && posix.dirname(path) !== 'proxy' && posix.dirname(path) === posix.dirname(to);
@@ -139,7 +145,7 @@ function importFaults(path: string, { of, typesOnly }: Import): readonly string[
 
 function clientFaults(sources: readonly Source[]): readonly string[] {
   const uses = sources
-    .filter(({ path }) => path.startsWith('proxy/'))
+    .filter(({ path }) => path.startsWith('proxy/') && !path.startsWith(COMMANDS))
     .map(({ path, text }) => {
       const packages = new Set(importsOf(text).flatMap(({ of, typesOnly }) => (typesOnly ? [] : [of.split('/')[0]])));
       return { path, clients: CLIENTS.filter((client) => client.some((name) => packages.has(name))) };

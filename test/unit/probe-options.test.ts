@@ -1,7 +1,7 @@
 /** What the probe takes on its command line, and what it says of what it does not take. */
 
 import { describe, expect, test } from 'vitest';
-import { HELP, parseProbe } from '../../client/probe/options.ts';
+import { helpOf, parseProbe } from '../../client/probe/options.ts';
 
 const URL_OF = 'http://127.0.0.1:8080/mcp';
 const at = (...args: string[]) => parseProbe(['--endpoint', URL_OF, ...args]);
@@ -12,11 +12,21 @@ const optionsOf = (...args: string[]) => {
 };
 const faultsOf = (parsed: ReturnType<typeof parseProbe>) => (parsed.kind === 'faults' ? parsed.faults : []);
 
+const HELP = helpOf('npm run probe --');
+
 describe('what is taken', () => {
   test('the endpoint alone, and the defaults', () => {
     const { endpoint, ...others } = optionsOf();
     expect(endpoint.href).toBe(URL_OF);
-    expect(others).toEqual({ calls: 70, delay: 2, timeout: 60, out: undefined, headers: [], check: false });
+    expect(others).toEqual({
+      calls: 70,
+      delay: 2,
+      timeout: 60,
+      out: undefined,
+      headers: [],
+      check: false,
+      json: false,
+    });
   });
 
   test('everything', () => {
@@ -32,6 +42,15 @@ describe('what is taken', () => {
   test('a check, which has less time', () => {
     expect(optionsOf('--check')).toMatchObject({ check: true, timeout: 10 });
     expect(optionsOf('--check', '--timeout', '3')).toMatchObject({ timeout: 3 });
+  });
+
+  test('the endpoint without its flag', () => {
+    for (const args of [
+      [URL_OF, '--check'],
+      ['--check', URL_OF],
+    ]) {
+      expect(parseProbe(args)).toMatchObject({ options: { endpoint: new URL(URL_OF), check: true } });
+    }
   });
 
   test('the last of a flag given twice', () => {
@@ -55,7 +74,7 @@ describe('what is not taken', () => {
     [['--check=yes'], '--check: expected no value, got "yes": leave it out'],
     [['--check', '--calls', '5'], '--calls: got "5", but --check makes no calls: leave one out'],
     [['--cals', '5'], '--cals: unknown flag, see --help'],
-    [['5'], '"5": expected a flag (the endpoint is given as --endpoint URL)'],
+    [['5'], '"5": expected a flag, as there is an endpoint'],
   ])('%j', (args, fault) => {
     expect(at(...args)).toEqual({ kind: 'faults', faults: [fault] });
   });
@@ -98,7 +117,7 @@ describe('what is not taken', () => {
 });
 
 test('the help names each flag, and is no wider than a terminal may be', () => {
-  for (const flag of ['endpoint', 'calls', 'delay', 'timeout', 'out', 'header', 'check', 'help']) {
+  for (const flag of ['endpoint', 'calls', 'delay', 'timeout', 'out', 'header', 'check', 'json', 'help']) {
     expect(HELP).toContain(`--${flag} `.trimEnd());
   }
   expect(HELP.split('\n').filter((line) => line.length > 120)).toEqual([]);
