@@ -1,4 +1,5 @@
-# Two images of one build: `docker build --target proxy .` and `docker build --target server .` (the sample server).
+# Images of one build: `docker build --target proxy .`, `docker build --target server .` (the sample server), and `front`
+# for docker-compose.yml.
 
 # On the builder's own platform: nothing here is native code.
 FROM --platform=$BUILDPLATFORM node:24-trixie-slim AS sources
@@ -24,6 +25,15 @@ COPY --from=dependencies /app/node_modules node_modules
 COPY --from=build /app/dist dist
 # By number, so that an orchestrator can see that it is not root.
 USER 1000:1000
+
+# What docker-compose.yml puts before the proxies; its configuration stands there.
+FROM node:24-trixie-slim AS front
+RUN apt-get update \
+  && apt-get install --yes --no-install-recommends haproxy \
+  && rm -rf /var/lib/apt/lists/*
+USER haproxy
+EXPOSE 8080
+CMD ["haproxy", "-db", "-f", "/etc/haproxy/haproxy.cfg"]
 
 FROM runtime AS server
 EXPOSE 3000

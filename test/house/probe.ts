@@ -11,7 +11,7 @@ import type { Row } from '../../client/probe/evidence.ts';
 import { soon, until } from './until.ts';
 
 const PROGRAM = fileURLToPath(new URL('../../client/probe.ts', import.meta.url));
-/** Milliseconds until a probe must have ended. */
+/** Milliseconds until a probe must have ended, where a test gives it no more. */
 const DEADLINE = 25_000;
 
 export type Probe = {
@@ -26,18 +26,18 @@ export type Recording = Probe & {
   readonly called: (number: number) => Promise<string>;
 };
 
-export function startProbe(args: readonly string[]): Probe {
+export function startProbe(args: readonly string[], ms = DEADLINE): Probe {
   const child = spawn(process.execPath, [PROGRAM, ...args], { env: {}, stdio: ['ignore', 'pipe', 'pipe'] });
   const ended = Promise.all([text(child.stdout), text(child.stderr), once(child, 'close')]);
   const said = ended.then(([out, err]) => ({ out, err, code: child.exitCode }));
-  return { child, ended: soon('the end of the probe', said, DEADLINE) };
+  return { child, ended: soon('the end of the probe', said, ms) };
 }
 
 /** With `--out` into a file; `close` kills the probe and removes the file. */
-export function startRecording(args: readonly string[]): Recording & { readonly close: () => void } {
+export function startRecording(args: readonly string[], ms = DEADLINE): Recording & { readonly close: () => void } {
   const folder = mkdtempSync(join(tmpdir(), 'mcp-affinity-probe-'));
   const file = join(folder, 'probe.jsonl');
-  const probe = startProbe(['--out', file, ...args]);
+  const probe = startProbe(['--out', file, ...args], ms);
   const rows = () => rowsIn(readFileSync(file, { encoding: 'utf8', flag: 'a+' }));
   const called = (number: number) =>
     until(

@@ -1,0 +1,104 @@
+/** docker-compose.yml on a real engine: what one client's session sees while servers and proxies come and go. */
+
+import { afterAll, beforeAll, describe, expect, onTestFailed, onTestFinished, test } from 'vitest';
+import { z } from 'zod';
+import { type Container, createSite, UP_MS } from '../house/compose.ts';
+import { ENGINE_MS, type Engine, findEngine } from '../house/engine.ts';
+import { startRecording } from '../house/probe.ts';
+
+/** A test that moves containers about, on two busy cores. Milliseconds. */
+const LONG = 120_000;
+const SUMMARY = z.object({
+  http_status_counts: z.record(z.string(), z.number()),
+  unique_task_ids: z.array(z.string()),
+  session_not_found_count: z.number(),
+  session_complete: z.boolean(),
+});
+
+const site = createSite(`mcp-affinity-test-${process.pid}`);
+let engine: Engine = { kind: 'none', why: 'not looked for' };
+
+beforeAll(async () => {
+  engine = await findEngine();
+  if (engine.kind === 'here') await site.compose('up', '--build', '--detach', '--wait', '--quiet-pull');
+}, ENGINE_MS + UP_MS);
+afterAll(async () => {
+  if (engine.kind === 'here') await site.down();
+}, LONG);
+
+/** One client's session from the host, through the published port; a call each half second, or each `delay` seconds. */
+async function probe(calls: number, delay = 0.5) {
+  const endpoint = `http://${await site.at('front', 8080)}/mcp`;
+  const flags = ['--endpoint', endpoint, '--calls', String(calls), '--delay', String(delay)];
+  const recording = startRecording(flags, LONG - 5000);
+  onTestFinished(recording.close);
+  onTestFailed(async () => {
+    const bad = recording.rows().filter(({ status, error }) => error !== undefined || (status ?? 0) >= 300);
+    process.stderr.write(`${bad.map((row) => JSON.stringify(row)).join('\n')}\n${await site.logs()}\n`);
+  });
+  return {
+    called: recording.called,
+    made: () => Math.max(0, ...recording.rows().map(({ call }) => call ?? 0)),
+    /** What it came to; any status but 200, and 202 for a notification, fails the test. */
+    async survived() {
+      const { http_status_counts: statuses, ...summary } = SUMMARY.parse(JSON.parse((await recording.ended).out));
+      expect(Object.keys(statuses)).toEqual(['200', '202']);
+      expect(summary).toMatchObject({ session_not_found_count: 0, session_complete: true });
+      return summary.unique_task_ids;
+    },
+  };
+}
+
+/** The container in which this task runs: its host name is the start of the container's id. */
+async function homeOf(task: string): Promise<Container> {
+  const home = (await site.containers('server')).find(({ id }) => id.startsWith(task.split('-')[0] ?? '?'));
+  if (home === undefined) throw new Error(`no container has the task ${task}`);
+  return home;
+}
+
+describe('one session lives on', { timeout: LONG }, () => {
+  test('while every server is replaced, the new one first', async ({ skip }) => {
+    if (engine.kind === 'none') return skip(engine.why);
+    const old = await site.containers('server');
+    expect(old).toHaveLength(3);
+    const talk = await probe(90);
+    await talk.called(1);
+    for (const server of old) await site.replace('server', server);
+    expect(talk.made()).toBeLessThan(90);
+    const tasks = await talk.survived();
+    expect(tasks.length).toBeGreaterThanOrEqual(2);
+    const replaced = old.map(({ id }) => id.slice(0, 12));
+    expect(replaced).not.toContain(tasks.at(-1)?.split('-')[0]);
+  });
+
+  test('while all servers are recreated at once: calls are held', async ({ skip }) => {
+    if (engine.kind === 'none') return skip(engine.why);
+    const talk = await probe(30);
+    await talk.called(1);
+    await site.compose('up', '--detach', '--wait', '--force-recreate', '--no-deps', 'server');
+    expect(talk.made()).toBeLessThan(30);
+    expect(await talk.survived()).toHaveLength(2);
+  });
+
+  test('while its home is killed', async ({ skip }) => {
+    if (engine.kind === 'none') return skip(engine.why);
+    const talk = await probe(10);
+    await site.kill(await homeOf(await talk.called(2)));
+    expect(talk.made()).toBeLessThan(10);
+    expect(await talk.survived()).toHaveLength(2);
+    await site.mend();
+  });
+
+  // Between two calls: one that runs through a proxy as it is killed gets 502, and its session lives on.
+  test('while a proxy is killed, and then the other one', async ({ skip }) => {
+    if (engine.kind === 'none') return skip(engine.why);
+    for (const proxy of await site.containers('proxy')) {
+      const talk = await probe(6, 2);
+      await talk.called(2);
+      await site.kill(proxy);
+      expect(talk.made()).toBeLessThan(6);
+      expect(await talk.survived()).toHaveLength(1);
+      await site.mend();
+    }
+  });
+});
