@@ -40,12 +40,16 @@ export function createMetrics(registry: Registry = new Registry()): Metrics {
   };
 }
 
+/** Gauges of prom-client's that are called totals, which is for counters; each is the sum of another one. */
+const MISNAMED = ['nodejs_active_resources_total', 'nodejs_active_handles_total', 'nodejs_active_requests_total'];
+
 let ofProcess: Registry | undefined;
 /** One for the process, whatever number of proxies runs in it: its observers are never taken down. */
 function processRegistry(): Registry {
   if (!ofProcess) {
     ofProcess = new Registry();
     collectDefaultMetrics({ register: ofProcess });
+    for (const name of MISNAMED) ofProcess.removeSingleMetric(name);
   }
   return ofProcess;
 }
@@ -152,6 +156,7 @@ function startAtZero(metrics: Counters): void {
     metrics.exchangeSeconds.zero({ verb });
   }
   metrics.exchanges.inc({ verb: 'malformed', outcome: 'refused', status: '400' }, 0);
+  metrics.exchangeSeconds.zero({ verb: 'malformed' });
   for (const reason of REASONS) for (const outcome of MIGRATED) metrics.migrations.inc({ reason, outcome }, 0);
   for (const verdict of VERDICTS) metrics.replays.inc({ verdict }, 0);
   for (const outcome of HELD) metrics.held.zero({ outcome });

@@ -4,7 +4,9 @@ import { afterAll, beforeAll, describe, expect, onTestFailed, onTestFinished, te
 import { z } from 'zod';
 import { type Container, createSite, UP_MS } from '../house/compose.ts';
 import { ENGINE_MS, type Engine, findEngine } from '../house/engine.ts';
+import { dashboard, rules } from '../house/observability.ts';
 import { startRecording } from '../house/probe.ts';
+import { until } from '../house/until.ts';
 
 /** A test that moves containers about, on two busy cores. Milliseconds. */
 const LONG = 120_000;
@@ -61,10 +63,10 @@ describe('one session lives on', { timeout: LONG }, () => {
     if (engine.kind === 'none') return skip(engine.why);
     const old = await site.containers('server');
     expect(old).toHaveLength(3);
-    const talk = await probe(90);
+    const talk = await probe(80);
     await talk.called(1);
     for (const server of old) await site.replace('server', server);
-    expect(talk.made()).toBeLessThan(90);
+    expect(talk.made()).toBeLessThan(80);
     const tasks = await talk.survived();
     expect(tasks.length).toBeGreaterThanOrEqual(2);
     const replaced = old.map(({ id }) => id.slice(0, 12));
@@ -100,5 +102,39 @@ describe('one session lives on', { timeout: LONG }, () => {
       expect(await talk.survived()).toHaveLength(1);
       await site.mend();
     }
+  });
+});
+
+const ANSWER = z.object({ data: z.object({ result: z.array(z.unknown()) }) });
+const LOADED = z.object({
+  data: z.object({ groups: z.array(z.object({ rules: z.array(z.object({ name: z.string(), health: z.string() })) })) }),
+});
+
+describe('Prometheus', () => {
+  /** As its HTTP API answers; a query that it cannot run is 400. */
+  const ask = async (path: string): Promise<unknown> => {
+    const answer = await fetch(`http://${await site.at('prometheus', 9090)}/api/v1/${path}`);
+    const text = await answer.text();
+    if (!answer.ok) throw new Error(`${path}: ${text}`);
+    return JSON.parse(text);
+  };
+  const seriesOf = async (query: string) =>
+    ANSWER.parse(await ask(`query?query=${encodeURIComponent(query)}`)).data.result.length;
+
+  test('scrapes every proxy and runs every rule', async ({ skip }) => {
+    if (engine.kind === 'none') return skip(engine.why);
+    await until('both proxies are scraped', async () => (await seriesOf('up{job="mcp-affinity"} == 1')) === 2, 30_000);
+    const loaded = async () => LOADED.parse(await ask('rules')).data.groups.flatMap((group) => group.rules);
+    await until('all have run', async () => (await loaded()).every(({ health }) => health === 'ok'), 30_000);
+    const names = rules().map(({ alert, record }) => alert ?? record ?? '');
+    expect((await loaded()).map(({ name }) => name).toSorted()).toEqual(names.toSorted());
+  });
+
+  test('answers what every panel of the dashboard asks', async ({ skip }) => {
+    if (engine.kind === 'none') return skip(engine.why);
+    const { expressions } = dashboard();
+    const found = await Promise.all(expressions.map((one) => seriesOf(one.replaceAll('$__rate_interval', '1m'))));
+    const silent = expressions.filter((one, number) => found[number] === 0 && !one.startsWith('ALERTS'));
+    expect(silent).toEqual([]);
   });
 });
