@@ -5,7 +5,7 @@ import { accessSync, constants } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-const REPOSITORY = fileURLToPath(new URL('../..', import.meta.url));
+export const REPOSITORY = fileURLToPath(new URL('../..', import.meta.url));
 /** An engine that is made of packages first, and images after it. Milliseconds. */
 export const ENGINE_MS = 300_000;
 
