@@ -53,21 +53,7 @@ export interface House {
 export function buildHouse(config: Config, telemetry: TelemetryWithMetrics, given: Given = {}): House {
   const record: Telemetry['record'] = (event) => telemetry.record(event);
   const registry = openRegistry(config, record, given.sessions);
-  const onRelease = (id: string, release: number): void => reported.reports(id, release);
-  const upstream = createUpstream({
-    answerSeconds: config.answerSeconds,
-    mark: given.mark ?? [],
-    onAnswer({ id, suspect }) {
-      if (suspect) backends.answers?.(id);
-    },
-    onRelease,
-  });
-  const discovery =
-    given.backends === undefined
-      ? discover(config, record, { onHung: (origin) => upstream.sever(origin), onRelease })
-      : { backends: given.backends, found: Promise.resolve(), zone: () => config.zone };
-  const reported = reportedBackends(discovery.backends);
-  const backends = drainableBackends(reported, registry.drains, record);
+  const { upstream, backends, zone, found, leave } = openWays(config, record, given, registry.drains);
   const { sessions, orders, watched, activity, settleMs } = registry;
   const shared = { sessions, backends, upstream, telemetry, now: Date.now, draw: Math.random, token: randomUUID };
   const plans = createPlans({ ...shared, orders, watched, settleMs, chaos: config.chaosMigrate });
@@ -78,7 +64,7 @@ export function buildHouse(config: Config, telemetry: TelemetryWithMetrics, give
   const rooms: Rooms = {
     ...config,
     ...shared,
-    zone: discovery.zone,
+    zone,
     streams,
     migrator,
     plans,
@@ -101,14 +87,43 @@ export function buildHouse(config: Config, telemetry: TelemetryWithMetrics, give
     countByBackend: () => registry.byHash?.count() ?? sessions.countByBackend(),
     running: rooms.running,
     discard: (session, at) => migrator.discard(session, at, unasked(session, config.path)),
-    found: discovery.found,
+    found,
     async close() {
       stopMigrating();
       plans.close();
       streams.close();
+      await leave();
+      await registry.close();
+    },
+  };
+}
+
+/** The ways to the backends: who is there, and how each is asked. */
+function openWays(config: Config, record: Telemetry['record'], given: Given, drains: Marks) {
+  const onRelease = (id: string, release: number): void => reported.reports(id, release);
+  const upstream = createUpstream({
+    answerSeconds: config.answerSeconds,
+    mark: given.mark ?? [],
+    onAnswer({ id, suspect }) {
+      if (suspect) backends.answers?.(id);
+    },
+    onRelease,
+  });
+  const discovery =
+    given.backends === undefined
+      ? discover(config, record, { onHung: (origin) => upstream.sever(origin), onRelease })
+      : { backends: given.backends, found: Promise.resolve(), zone: () => config.zone };
+  const reported = reportedBackends(discovery.backends);
+  const backends = drainableBackends(reported, drains, record);
+  const { found, zone } = discovery;
+  return {
+    upstream,
+    backends,
+    found,
+    zone,
+    async leave(): Promise<void> {
       await Promise.all([upstream.close(), backends.close(), reported.close()]);
       if (given.backends === undefined) await discovery.backends.close();
-      await registry.close();
     },
   };
 }

@@ -18,6 +18,7 @@ let promtool: Promtool = { kind: 'none', why: 'not looked for' };
 
 beforeAll(async () => {
   promtool = await findPromtool();
+  if (promtool.kind === 'none') process.stdout.write(`promtool: not run: ${promtool.why}\n`);
 }, ENGINE_MS);
 
 async function findPromtool(): Promise<Promtool> {
