@@ -121,7 +121,7 @@ function openWays(config: Config, record: Telemetry['record'], given: Given, dra
     backends,
     found,
     zone,
-    async leave(): Promise<void> {
+    leave: async (): Promise<void> => {
       await Promise.all([upstream.close(), backends.close(), reported.close()]);
       if (given.backends === undefined) await discovery.backends.close();
     },
