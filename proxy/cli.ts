@@ -1,13 +1,13 @@
 #!/usr/bin/env node
 /** The command `mcp-affinity`: runs the proxy, or one of the commands of who operates it. */
 
-import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { COMMANDS, help } from './cli/help.ts';
 import type { Command } from './cli/command.ts';
 import { EXIT } from './cli/exit.ts';
 import { shown } from './given.ts';
 import { nearest } from './nearest.ts';
+import { version } from './version.ts';
 
 /** Each is loaded when it is called: who asks for the status need not wait for a proxy's rooms. */
 const LOAD: Readonly<Record<keyof typeof COMMANDS, () => Promise<Command>>> = {
@@ -19,18 +19,6 @@ const LOAD: Readonly<Record<keyof typeof COMMANDS, () => Promise<Command>>> = {
   session: async () => (await import('./cli/session.ts')).default,
   probe: async () => (await import('./cli/probe.ts')).default,
 };
-
-/** From the nearest package.json upwards: beside proxy/ in the sources, above dist/ when built. */
-function version(directory = new URL('.', import.meta.url)): string {
-  const up = new URL('..', directory);
-  try {
-    const manifest: unknown = JSON.parse(readFileSync(new URL('package.json', directory), 'utf8'));
-    if (typeof manifest === 'object' && manifest && 'version' in manifest) return String(manifest.version);
-  } catch {
-    // None here: the next directory up is asked.
-  }
-  return up.href === directory.href ? 'unknown' : version(up);
-}
 
 function isCommand(word: string): word is keyof typeof COMMANDS {
   return Object.hasOwn(COMMANDS, word);

@@ -9,8 +9,11 @@ import { createDoor } from './door.ts';
 import { createOperations } from './operations.ts';
 import { buildHouse } from './rooms.ts';
 import type { Given } from './rooms.ts';
+import type { BoardOptions } from './status/board.ts';
+import { createStatus } from './status/status.ts';
 import { createTelemetry } from './telemetry/telemetry.ts';
 import type { TelemetryWithMetrics } from './telemetry/telemetry.ts';
+import { version } from './version.ts';
 
 export interface Running {
   readonly port: number;
@@ -50,20 +53,25 @@ export async function run(config: Config): Promise<number> {
 /** Listens on both ports. Throws when one cannot be had. */
 export async function start(
   config: Config,
-  telemetry: TelemetryWithMetrics,
+  told: TelemetryWithMetrics,
   deadlines: Deadlines = DEADLINES,
   given: Given = {},
 ): Promise<Running> {
-  let ready = false;
+  let listening = false;
+  const status = createStatus({ ...kindsOf(config, given), version: version(), now: Date.now });
+  const telemetry = status.overhear(told);
   const house = buildHouse(config, telemetry, given);
+  const ready = (): boolean => listening && house.backends.list().length > 0;
+  status.watch(house, ready);
   await house.found;
   const door = createDoor(house.router, config, telemetry);
   const { elsewhere } = house;
   const server = createDoorServer({ rules: config, door, elsewhere, telemetry }, deadlines);
   const leaveUnused = closeUnused(server);
-  const ops = createServer(createOperations(config, house, telemetry, () => ready && house.backends.list().length > 0));
+  const ops = createServer(createOperations(config, house, telemetry, [status.router], ready));
 
   async function closeRooms(): Promise<void> {
+    status.close();
     await Promise.all([house.close(), closed(ops, 0)]);
   }
   function cut(): void {
@@ -71,7 +79,7 @@ export async function start(
     elsewhere?.cut();
   }
   async function stop(): Promise<void> {
-    ready = false;
+    listening = false;
     const finished = closed(server, config.drainSeconds * 1000, cut);
     leaveUnused();
     door.close();
@@ -85,7 +93,7 @@ export async function start(
   try {
     const port = await listen(server, config.port, config.host, '--port');
     const opsPort = await listen(ops, config.opsPort, config.opsHost, '--ops-port');
-    ready = true;
+    listening = true;
     const origins = house.backends.list().map(({ origin }) => origin);
     telemetry.record({ type: 'listening', port, opsPort, path: config.path, backends: origins });
     return { port, opsPort, stop: () => (stopping ??= stop()) };
@@ -94,6 +102,13 @@ export async function start(
     await closeRooms();
     throw error;
   }
+}
+
+/** What the registry and discovery are, for people. */
+function kindsOf({ redis, dns }: Config, { sessions, backends }: Given): Pick<BoardOptions, 'registry' | 'discovery'> {
+  const found = dns === undefined ? 'static' : 'dns';
+  const registered = redis === undefined ? 'memory' : 'redis';
+  return { registry: sessions ? 'own' : registered, discovery: backends ? 'own' : found };
 }
 
 async function listen(server: Server, port: number, host: string, flag: string): Promise<number> {

@@ -1,5 +1,5 @@
 /** What the ops port consists of: each part of it is a router of its own. */
-import type { Express } from 'express';
+import type { Express, Router } from 'express';
 import type { Config } from './config.ts';
 import { createBackendsApi } from './ops/backends.ts';
 import { createConfigApi } from './ops/config.ts';
@@ -14,6 +14,7 @@ export function createOperations(
   config: Config,
   house: House,
   telemetry: TelemetryWithMetrics,
+  more: readonly Router[],
   ready: () => boolean,
 ): Express {
   return createOps({
@@ -22,6 +23,7 @@ export function createOperations(
     ready,
     rules: config,
     routers: [
+      ...more,
       createBackendsApi({ ...house, telemetry }),
       createSessionsApi({ ...house, readCursor, telemetry, now: Date.now }),
       createConfigApi(config),

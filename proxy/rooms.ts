@@ -45,6 +45,8 @@ export interface House {
   readonly running: ReadonlyMap<string, number>;
   /** DELETEs a session at its home, without anybody's credentials. Best effort, in the background. */
   discard(session: Session, at: Backend): void;
+  /** Listening streams of this proxy, by backend id. */
+  streamsByBackend(): ReadonlyMap<string, number>;
   /** Resolves when discovery has found somebody, or should not be waited for any longer. */
   readonly found: Promise<void>;
   close(): Promise<void>;
@@ -87,6 +89,7 @@ export function buildHouse(config: Config, telemetry: TelemetryWithMetrics, give
     countByBackend: () => registry.byHash?.count() ?? sessions.countByBackend(),
     running: rooms.running,
     discard: (session, at) => migrator.discard(session, at, unasked(session, config.path)),
+    streamsByBackend: () => streams.byBackend(),
     found,
     async close() {
       stopMigrating();

@@ -8,6 +8,8 @@ export interface Streams {
   attach(session: Session, exchange: Exchange, leave: () => void): () => void;
   /** The sessions that listen, each once, with the exchange by which they do. */
   listening(): readonly { readonly session: Session; readonly exchange: Exchange }[];
+  /** How many streams there are, by the id of the home that each is attached to. */
+  byBackend(): ReadonlyMap<string, number>;
   /** Resolves when a stream may be attached again, with what to call when it is: all at once would drown a home. */
   reattach(): Promise<() => void>;
   /** The session may have changed: looks, and tells its streams. */
@@ -66,6 +68,7 @@ export function createStreams(sessions: Sessions): Streams {
       };
     },
     listening: () => [...attached.values()].flatMap((streams) => [...streams].slice(0, 1)),
+    byBackend: () => countByHome(attached.values()),
     async reattach() {
       if (attaching >= AT_ONCE) await new Promise<void>((resolve) => waiting.push(resolve));
       attaching += 1;
@@ -86,6 +89,14 @@ export function createStreams(sessions: Sessions): Streams {
       clearInterval(renewing);
     },
   };
+}
+
+function countByHome(attached: Iterable<ReadonlySet<Listening>>): ReadonlyMap<string, number> {
+  const counts = new Map<string, number>();
+  for (const streams of attached) {
+    for (const { session } of streams) counts.set(session.home.id, (counts.get(session.home.id) ?? 0) + 1);
+  }
+  return counts;
 }
 
 const MARK = `: ${HAND_OVER}`;

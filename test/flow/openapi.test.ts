@@ -10,6 +10,7 @@ import { createProxy } from '../../proxy/index.ts';
 import { createOperations } from '../../proxy/operations.ts';
 import { buildHouse } from '../../proxy/rooms.ts';
 import { memorySessions } from '../../proxy/sessions/memory.ts';
+import { createStatus } from '../../proxy/status/status.ts';
 import { createTelemetry } from '../../proxy/telemetry/telemetry.ts';
 import { type Flow, startFlow, startProxy } from '../house/flow.ts';
 import { type OpenApi, readOpenApi } from '../house/openapi.ts';
@@ -54,7 +55,8 @@ test('every route of the ops port is in the file, and no other', async () => {
   const telemetry = createTelemetry({ level: 'error', destination: { write() {} } });
   const house = buildHouse(parsed.config, telemetry);
   onTestFinished(() => house.close());
-  const app = createOperations(parsed.config, house, telemetry, () => true);
+  const page = createStatus({ registry: 'memory', discovery: 'static', version: '1', now: Date.now });
+  const app = createOperations(parsed.config, house, telemetry, [page.router], () => true);
   expect(routesOf(app.router).toSorted()).toEqual(api.operations.toSorted());
 });
 
