@@ -28,7 +28,9 @@ export function newDependencies(startedAt: number, { registry, discovery }: Kind
   const up: Dependency = { up: true, since: startedAt };
   const known: { [name in Name]: Dependency } = { registry: up, discovery: up, checks: up };
   return {
-    record({ type, state, cause }, at) {
+    record(news, at) {
+      const { type, state } = news;
+      const cause = 'cause' in news ? news.cause : undefined;
       const isUp = state === 'up' || state === 'believed';
       const before = known[type];
       const same = before.up === isUp;

@@ -29,6 +29,7 @@ export function renderPage(status: Status): string {
           <h1>mcp-affinity</h1>
           <p id="live" class="dim"><noscript>read again every ${REFRESH_SECONDS} s</noscript></p>
         </header>
+        <p id="told" role="alert" hidden></p>
         <main id="page">${renderMain(status)}</main>
         <p id="said" class="unseen" role="status" aria-live="polite"></p>
         ${DIALOG}

@@ -185,7 +185,7 @@ test('what the proxy depends on: up until it is heard not to be, and since when'
   record({ type: 'registry', state: 'down', cause: 'ETIMEDOUT' });
   pass(1_000);
   record({ type: 'registry', state: 'down', cause: 'ECONNREFUSED' });
-  record({ type: 'discovery', state: 'down', cause: 'SERVFAIL' });
+  record({ type: 'discovery', state: 'down', cause: 'SERVFAIL', since: 0 });
   record({ type: 'checks', state: 'ignored' });
   expect(status()).toMatchObject({
     registry: { up: false, since: now() - 1_000, cause: 'ECONNREFUSED' },

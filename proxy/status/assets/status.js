@@ -126,6 +126,7 @@ function send({ order, backend }) {
 async function give(order) {
   const input = dialog.querySelector('input');
   let withToken = false;
+  fail('');
   while (await confirmed(order, withToken)) {
     if (withToken && input) sessionStorage.setItem(TOKEN, input.value);
     if (input) input.value = '';
@@ -141,10 +142,11 @@ async function give(order) {
   }
 }
 
-/** @param {string} why */
+/** @param {string} why Empty when there is nothing to tell. */
 function fail(why) {
-  live.textContent = `The order was not taken: ${why}`;
-  say(live.textContent);
+  const told = byId('told', HTMLElement);
+  told.hidden = why === '';
+  told.textContent = why === '' ? '' : `The order was not taken: ${why}`;
 }
 
 page.addEventListener('click', ({ target }) => {

@@ -1,11 +1,11 @@
 /** A process of `redis-server` of a test's own, as a registry or a sentinel, on free ports: to be paused, killed, started again. */
 
-import { type ChildProcess, execFile, spawn } from 'node:child_process';
-import { accessSync, constants, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
-import { delimiter, join } from 'node:path';
-import { promisify } from 'node:util';
+import { join } from 'node:path';
+import { install } from '../installed.ts';
 
 /** Milliseconds until it must answer, and until it must be gone. */
 const DEADLINE = 10_000;
@@ -42,7 +42,7 @@ export type Settings = (port: number, another: number) => readonly string[];
 
 /** Starts one, without persistence; installs `redis-server` first where that can be done (Debian, as root). */
 export async function startProcess(settings: Settings, mode: readonly string[] = []): Promise<RedisProcess> {
-  await ensureInstalled();
+  if ((await install(PROGRAM)) === undefined) throw new Error(HOW_TO_INSTALL);
   const folder = mkdtempSync(join(tmpdir(), 'mcp-affinity-redis-'));
   try {
     const { first, port } = await startSomewhere(folder, settings, mode);
@@ -129,29 +129,5 @@ function endOf(child: ChildProcess, signal: 'SIGKILL' | 'SIGTERM'): Promise<void
     });
     child.kill(signal);
     child.kill('SIGCONT');
-  });
-}
-
-/** The lock is the kernel's: it goes with the process that holds it, and whoever waited finds the work done. */
-async function ensureInstalled(): Promise<void> {
-  if (isInstalled()) return;
-  if (process.getuid?.() !== 0 || !existsSync('/etc/debian_version')) throw new Error(HOW_TO_INSTALL);
-  const install = `command -v ${PROGRAM} || { apt-get update && apt-get install --yes --no-install-recommends ${PROGRAM}; }`;
-  // A runlevel of 1 keeps the package from starting a Redis of its own.
-  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive', RUNLEVEL: '1' };
-  const lock = join(tmpdir(), 'mcp-affinity-install-redis.lock');
-  await promisify(execFile)('flock', [lock, 'sh', '-c', install], { env }).catch(() => {});
-  if (!isInstalled()) throw new Error(HOW_TO_INSTALL);
-}
-
-function isInstalled(): boolean {
-  const { PATH = '' } = process.env;
-  return PATH.split(delimiter).some((folder) => {
-    try {
-      accessSync(join(folder, PROGRAM), constants.X_OK);
-      return true;
-    } catch {
-      return false;
-    }
   });
 }
