@@ -56,19 +56,19 @@ function backendRow(backend: BackendStatus, { at, most, busiest, columns }: Scal
         ><svg viewBox="0 0 12 12" aria-hidden="true"><path d="${SHAPES[state]}" /></svg>${state}</span
       >
       <span class="dim">${duration(at - backend.stateSince)}</span>
+      ${leaving(backend)}
     </td>
-    ${columns.zones && cell('zone', zone, '')}${columns.releases && cell('release', release === undefined ? '–' : String(release))}${cell('known for', duration(at - backend.since))}${cell('sessions', sessionsOf(backend, most), 'number wide')}${cell('streams', count(streams))}${cell('exchanges/s', html`${sparkline(backend.exchanges, busiest)}<b>${rate(backend.exchangesPerSecond)}</b>`, 'number wide')}${cell('errors/s', html`<span class="${backend.errorsPerSecond > 0 && 'bad'}">${rate(backend.errorsPerSecond)}</span>`)}
+    ${columns.zones && cell('zone', zone, '')}${columns.releases && cell('release', release === undefined ? '–' : String(release))}${cell('known for', duration(at - backend.since))}${cell('sessions', html`${gauge(backend.sessions / most)}<b>${count(backend.sessions)}</b>`, 'number wide')}${cell('streams', count(streams))}${cell('exchanges/s', html`${sparkline(backend.exchanges, busiest)}<b>${rate(backend.exchangesPerSecond)}</b>`, 'number wide')}${cell('errors/s', html`<span class="${backend.errorsPerSecond > 0 && 'bad'}">${rate(backend.errorsPerSecond)}</span>`)}
     <td role="cell" class="action">${orderFor(backend)}</td>
   </tr>`;
 }
 
-function sessionsOf({ state, sessions, drainingFrom }: BackendStatus, most: number): Html {
-  if (state !== 'draining' || drainingFrom === undefined || drainingFrom === 0) {
-    return html`${gauge(sessions / most)}<b>${count(sessions)}</b>`;
-  }
+/** How far a drain is. */
+function leaving({ state, sessions, drainingFrom = 0 }: BackendStatus): Html | false {
+  if (state !== 'draining' || drainingFrom === 0) return false;
   const all = count(drainingFrom);
   const words = sessions === 0 ? `all ${all} have left` : `${count(drainingFrom - sessions)} of ${all} have left`;
-  return html`<span class="leaving">${words}</span>${gauge(sessions / most)}<b>${count(sessions)}</b>`;
+  return html`<span class="leaving">${words}</span>`;
 }
 
 /** Shown where the page's script runs, which asks first. */
@@ -112,7 +112,7 @@ function migrationRow({ at, session, from, to, reason, outcome, ms, cause }: Mig
   const told = html`<span class="${well ? 'good' : 'bad'}">${outcome}</span
     >${cause !== undefined && html`<span class="cause">${cause}</span>`}`;
   return html`<tr role="row" data-key="${at} ${session} ${to} ${outcome}">
-    ${cell('time', html`<time datetime="${new Date(at).toISOString()}">${clock(at)}</time>`, 'dim')}${cell('session', session)}${cell('from', from)}${cell('to', to)}${cell('reason', reason)}${cell('outcome', told, 'told')}${cell('ms', count(ms), 'number')}
+    ${cell('time', html`<time datetime="${new Date(at).toISOString()}">${clock(at)}</time>`, 'dim')}${cell('session', session)}${cell('from', from)}${cell('to', to)}${cell('reason', reason, 'bare')}${cell('outcome', told, 'bare')}${cell('ms', count(ms), 'number')}
   </tr>`;
 }
 
