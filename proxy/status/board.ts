@@ -56,8 +56,8 @@ export function newBoard({ now, version, ...kinds }: BoardOptions): Board {
       else if (event.type === 'migration') migrations.add(event, now());
       else if (event.type === 'registry' || event.type === 'discovery' || event.type === 'checks') depends(event);
       else if (event.type === 'stream' && event.change !== 'reattached') streams += event.change === 'opened' ? 1 : -1;
-      else if (event.type === 'backend' && event.state === 'dead') standing.died(event.backend);
-      else if (event.type === 'backend') standing.lives(event.backend);
+      else if (event.type === 'drain') standing.drains(event.backend, event.by);
+      else if (event.type === 'backend') standing.checked(event.backend, event.state);
     },
     look: (shown) => void look(shown),
     sample(shown) {

@@ -62,12 +62,8 @@ const DIALOG = html`<dialog id="ask" aria-labelledby="ask-title" aria-describedb
   <form method="dialog">
     <h2 id="ask-title"></h2>
     <p id="ask-text"></p>
-    <p id="ask-token" hidden>
-      <label>Token of the ops port <input type="password" autocomplete="off" spellcheck="false" /></label>
-      <span class="dim">kept until this tab is closed</span>
-    </p>
     <p class="buttons">
-      <button type="submit" value="no">Cancel</button> <button type="submit" value="yes" class="yes"></button>
+      <button type="submit" value="no">Cancel</button> <button type="submit" value="yes" id="ask-yes"></button>
     </p>
   </form>
 </dialog>`;

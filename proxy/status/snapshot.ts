@@ -2,6 +2,7 @@
 
 import type { RoutingEvent } from '../events.ts';
 
+export type DrainedBy = NonNullable<Extract<RoutingEvent, { type: 'drain' }>['by']>;
 type Migration = Extract<RoutingEvent, { type: 'migration' }>;
 
 /** `dead`: its checks fail. `gone`: it is not listed any more, and sessions are registered there still. */
@@ -21,6 +22,8 @@ export type BackendStatus = {
   readonly sessions: number;
   /** How many it held when it began to drain, or more that came since. */
   readonly drainingFrom?: number;
+  /** Whose word it is that it drains, where this proxy has heard it begin: an order's alone can be undone by another. */
+  readonly drainingBy?: DrainedBy;
   /** Listening streams, at this proxy. */
   readonly streams: number;
   readonly exchangesPerSecond: number;

@@ -1,7 +1,7 @@
 /** How each backend stands, since when, and what has changed: folded from one look to the next. Pure. */
 
-import type { Backend } from '../contract.ts';
-import type { BackendState, BackendStatus } from './snapshot.ts';
+import type { Backend, Health } from '../contract.ts';
+import type { BackendState, BackendStatus, DrainedBy } from './snapshot.ts';
 
 /** Where backends say which release they run. */
 type Listed = Backend & { readonly release?: number };
@@ -18,9 +18,10 @@ export type Stand = Omit<BackendStatus, 'streams' | 'exchangesPerSecond' | 'erro
 export interface Standing {
   /** The list and the counts as they are now; what has changed since the last look, in sentences. */
   look(look: Look): readonly string[];
-  /** Its checks say so; `died` counts for one that is not listed. */
-  died(id: string): void;
-  lives(id: string): void;
+  /** What the checks make of it: of one that is not listed it counts that it is dead. */
+  checked(id: string, health: Health): void;
+  /** Whose word it is that it drains; undefined: it does not any more. */
+  drains(id: string, by: DrainedBy | undefined): void;
   list(): readonly Stand[];
 }
 
@@ -31,6 +32,7 @@ const DEAD_SHOWN_MS = 15 * 60_000;
 export function newStanding(fixed: boolean): Standing {
   let stands: ReadonlyMap<string, Stand> = new Map();
   const dead = new Set<string>();
+  const drained = new Map<string, DrainedBy>();
   let looked = false;
 
   function stateOf(id: string, counts: Look['counts'], at: number): 'dead' | 'gone' | undefined {
@@ -61,7 +63,9 @@ export function newStanding(fixed: boolean): Standing {
       const present = backends.map((one) => {
         const before = stands.get(one.id);
         const named = { id: one.id, ...facts(one.zone, one.release) };
-        return next(before, named, listedState(one), { counts, at }, before?.since ?? one.since ?? at);
+        const stand = next(before, named, listedState(one), { counts, at }, before?.since ?? one.since ?? at);
+        const drainingBy = drained.get(one.id);
+        return stand.state === 'draining' && drainingBy !== undefined ? Object.assign(stand, { drainingBy }) : stand;
       });
       const now = new Map([...present, ...missing(look)].map((stand) => [stand.id, stand]));
       const said = looked ? changes(stands, now) : [];
@@ -69,8 +73,14 @@ export function newStanding(fixed: boolean): Standing {
       looked = true;
       return said;
     },
-    died: (id) => void dead.add(id),
-    lives: (id) => void dead.delete(id),
+    checked(id, health) {
+      if (health === 'dead') dead.add(id);
+      else dead.delete(id);
+    },
+    drains(id, by) {
+      if (by === undefined) drained.delete(id);
+      else drained.set(id, by);
+    },
     list: () => [...stands.values()],
   };
 }
@@ -105,11 +115,21 @@ const SENTENCES: Readonly<Record<BackendState, string>> = {
   gone: 'is gone, and sessions are registered there still',
 };
 
+const BY: Readonly<Record<DrainedBy, string>> = {
+  order: ', by order',
+  discovery: ', as discovery or its check says',
+  backend: ', as it says itself',
+};
+
+function sentence({ state, drainingBy }: Stand): string {
+  return SENTENCES[state] + (drainingBy === undefined ? '' : BY[drainingBy]);
+}
+
 function changes(before: ReadonlyMap<string, Stand>, now: ReadonlyMap<string, Stand>): readonly string[] {
   const changed = [...now.values()].flatMap((stand) => {
     const old = before.get(stand.id);
-    if (old === undefined) return [`${stand.id} was found, and ${SENTENCES[stand.state]}`];
-    if (old.state !== stand.state) return [`${stand.id} ${SENTENCES[stand.state]}`];
+    if (old === undefined) return [`${stand.id} was found, and ${sentence(stand)}`];
+    if (old.state !== stand.state) return [`${stand.id} ${sentence(stand)}`];
     const left = stand.state === 'draining' && old.sessions > 0 && stand.sessions === 0;
     return left ? [`${stand.id} is empty: its last session has left`] : [];
   });

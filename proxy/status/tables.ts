@@ -71,9 +71,9 @@ function leaving({ state, sessions, drainingFrom = 0 }: BackendStatus): Html | f
   return html`<span class="leaving">${words}</span>`;
 }
 
-/** Shown where the page's script runs, which asks first. */
-function orderFor({ id, state, sessions }: BackendStatus): Html {
-  if (state === 'dead' || state === 'gone') return html``;
+/** Shown where the page's script runs, which asks first. What is no order's drain cannot be undone by one. */
+function orderFor({ id, state, sessions, drainingBy = 'order' }: BackendStatus): Html {
+  if (state === 'dead' || state === 'gone' || drainingBy !== 'order') return html``;
   const [order, word] = state === 'draining' ? ['undrain', 'Undo drain'] : ['drain', 'Drain…'];
   return html`<button
     type="button"

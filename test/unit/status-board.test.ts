@@ -86,6 +86,28 @@ test('a drain, as it is seen: how many it began with, how many have left, and th
   expect(said()).toEqual(['a has left', 'a is empty: its last session has left', 'a drains']);
 });
 
+test('a drain is told with whose word it is', () => {
+  const { look, record, status, said } = board();
+  look('a', 'b', 'c');
+  for (const [backend, by] of [
+    ['a', 'order'],
+    ['b', 'discovery'],
+    ['c', 'backend'],
+  ] as const) {
+    record({ type: 'drain', backend, state: 'begun', by });
+  }
+  look('a draining', 'b draining', 'c draining');
+  expect(status().backends.map(({ drainingBy }) => drainingBy)).toEqual(['order', 'discovery', 'backend']);
+  expect(said()).toEqual([
+    'c drains, as it says itself',
+    'b drains, as discovery or its check says',
+    'a drains, by order',
+  ]);
+  record({ type: 'drain', backend: 'a', state: 'undone' });
+  look('a', 'b draining', 'c draining');
+  expect(status().backends[0]).not.toHaveProperty('drainingBy');
+});
+
 test('a drain that is undone leaves no trace in the row', () => {
   const { look, status } = board();
   look('a:3');

@@ -61,6 +61,20 @@ test('says what does not serve, since when and why', () => {
   expect(text).toContain('redis away 8 s ETIMEDOUT');
 });
 
+test.each([
+  [backend(), ['drain']],
+  [backend({ state: 'suspect' }), ['drain']],
+  [backend({ state: 'draining' }), ['undrain']],
+  [backend({ state: 'draining', drainingBy: 'order' }), ['undrain']],
+  [backend({ state: 'draining', drainingBy: 'discovery' }), []],
+  [backend({ state: 'draining', drainingBy: 'backend' }), []],
+  [backend({ state: 'dead' }), []],
+  [backend({ state: 'gone' }), []],
+])('only what an order can change has a button: $state $drainingBy', (one, orders) => {
+  const page = renderPage(statusOf({ backends: [one] }));
+  expect([...page.matchAll(/data-order="(\w+)"/g)].map(([, order]) => order)).toEqual(orders);
+});
+
 test('nobody yet', () => {
   expect(read(statusOf({ backends: [] }))).toContain('Discovery has named nobody yet');
 });

@@ -1,6 +1,5 @@
 /** The status page's script: takes over what the proxy says each second, and gives orders after asking. */
 
-const TOKEN = 'mcp-affinity-ops-token';
 /** Milliseconds without a word until the page says that it is out of date. */
 const SILENT_MS = 4_000;
 /** Milliseconds until it is tried again where the browser has given up by itself. */
@@ -95,17 +94,15 @@ function listen() {
 
 /** @typedef {{ order: 'drain' | 'undrain', backend: string, sessions: number }} Order */
 
-/** @param {Order} order @param {boolean} withToken @returns {Promise<boolean>} */
-function confirmed({ order, backend, sessions }, withToken) {
+/** @param {Order} order @returns {Promise<boolean>} */
+function confirmed({ order, backend, sessions }) {
   const drain = order === 'drain';
-  const leave = sessions === 0 ? 'It holds no session.' : `It holds ${sessions} session${sessions === 1 ? '' : 's'}.`;
+  const holds = sessions === 0 ? 'no session' : `${sessions} session${sessions === 1 ? '' : 's'}`;
   byId('ask-title', HTMLElement).textContent = drain ? `Drain ${backend}?` : `Undo the drain of ${backend}?`;
   byId('ask-text', HTMLElement).textContent = drain
-    ? `${leave} Each migrates to another backend when it is quiet, and new ones go elsewhere, until you undo it.`
-    : 'New sessions go there again. It drains on where discovery or the backend itself says so.';
-  byId('ask-token', HTMLElement).hidden = !withToken;
-  const yes = dialog.querySelector('.yes');
-  if (yes) yes.textContent = drain ? 'Drain' : 'Undo';
+    ? `It holds ${holds}. Each migrates to another backend when it is quiet, and new ones go elsewhere, until you undo it.`
+    : 'New sessions go there again. Those that have left do not come back.';
+  byId('ask-yes', HTMLElement).textContent = drain ? 'Drain' : 'Undo';
   dialog.returnValue = 'no';
   dialog.showModal();
   return new Promise((resolve) => {
@@ -113,33 +110,17 @@ function confirmed({ order, backend, sessions }, withToken) {
   });
 }
 
-/** @param {Order} order @returns {Promise<Response>} */
-function send({ order, backend }) {
-  const token = sessionStorage.getItem(TOKEN);
-  return fetch(`backends/${encodeURIComponent(backend)}/drain`, {
-    method: order === 'drain' ? 'POST' : 'DELETE',
-    headers: { 'Content-Type': 'application/json', ...(token && { Authorization: `Bearer ${token}` }) },
-  });
-}
-
-/** @param {Order} order */
+/** Where the ops port wants a token, the browser has asked for it and sends it by itself. @param {Order} order */
 async function give(order) {
-  const input = dialog.querySelector('input');
-  let withToken = false;
   fail('');
-  while (await confirmed(order, withToken)) {
-    if (withToken && input) sessionStorage.setItem(TOKEN, input.value);
-    if (input) input.value = '';
-    const answer = await send(order).catch(() => undefined);
-    if (answer?.ok) return say(order.order === 'drain' ? `${order.backend} is to drain` : `The drain is undone`);
-    if (answer?.status === 401) {
-      sessionStorage.removeItem(TOKEN);
-      withToken = true;
-      continue;
-    }
-    const why = answer && textIn(await answer.text(), 'error');
-    return fail(why ?? 'the proxy does not answer');
-  }
+  if (!(await confirmed(order))) return;
+  const answer = await fetch(`backends/${encodeURIComponent(order.backend)}/drain`, {
+    method: order.order === 'drain' ? 'POST' : 'DELETE',
+    headers: { 'Content-Type': 'application/json' },
+  }).catch(() => undefined);
+  if (answer?.ok) return say(order.order === 'drain' ? `${order.backend} is to drain` : 'The drain is undone');
+  const why = answer && textIn(await answer.text().catch(() => '{}'), 'error');
+  fail(why ?? 'the proxy does not answer');
 }
 
 /** @param {string} why Empty when there is nothing to tell. */
