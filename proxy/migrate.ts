@@ -92,12 +92,7 @@ function limitAt(limits: Map<string, Limit>, { id }: Backend): Limit {
 }
 
 /** When its turn comes, that backend may have failed others. */
-async function inTurn(
-  limit: Limit,
-  { backends }: Means,
-  to: Backend,
-  migrate: () => Promise<Migrated>,
-): Promise<Migrated> {
+function inTurn(limit: Limit, { backends }: Means, to: Backend, migrate: () => Promise<Migrated>): Promise<Migrated> {
   const waits = limit.full;
   return limit.run(async () => {
     const now = waits ? backends.list().find(({ id }) => id === to.id) : to;

@@ -22,11 +22,15 @@ function open(value: unknown): unknown {
   return value === undefined || value === Infinity ? null : value;
 }
 
-/** Of a URL, where it leads: neither user nor password, wherever they stand. */
-function masked(value: unknown): string | null {
+/** Of URLs, where they lead: neither user nor password, wherever they stand. */
+function masked(value: unknown): string | readonly (string | null)[] | null {
+  if (Array.isArray(value)) return value.map(maskedUrl);
+  return maskedUrl(value);
+}
+
+function maskedUrl(value: unknown): string | null {
   if (typeof value !== 'string') return null;
-  if (!URL.canParse(value)) return '***';
-  const { protocol, host, pathname, username, password, search } = new URL(value);
-  const user = username === '' && password === '' ? '' : '***@';
-  return `${protocol}//${user}${host}${pathname}${search === '' ? '' : '?***'}`;
+  // Several hosts are no URL to the WHATWG's parser.
+  const [, scheme, user = '', rest = ''] = /^([a-z+]+:\/\/)([^/?#]*@)?(.*)$/is.exec(value) ?? [];
+  return scheme === undefined ? '***' : scheme + (user === '' ? '' : '***@') + rest.replace(/\?.*$/s, '?***');
 }

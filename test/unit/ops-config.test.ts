@@ -29,9 +29,10 @@ test.each([
   ['redis://redis:6379', 'redis://redis:6379'],
   ['rediss://me:hunter2@redis:6380/3', 'rediss://***@redis:6380/3'],
   ['redis://:hunter2@redis', 'redis://***@redis'],
-  ['redis://redis:6379/0?password=hunter2', 'redis://redis:6379/0?***'],
+  ['redis://me:hun@ter2@redis', 'redis://***@redis'],
+  ['redis+sentinel://me:hunter2@a,b:1/main?password=hunter3', 'redis+sentinel://***@a,b:1/main?***'],
 ])('%s', async (redis, seen) => {
-  expect((await shown(['--redis', redis]))['redis']).toBe(seen);
+  expect((await shown(['--redis', redis]))['redis']).toEqual([seen]);
 });
 
 test('the token is not shown', async () => {
