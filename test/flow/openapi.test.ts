@@ -36,11 +36,20 @@ async function ask(
 ): Promise<{ readonly status: number; readonly json: unknown }> {
   const method = operation.split(' ')[0] ?? '';
   const response = await fetch(at + path, { method, headers: { ...(method === 'POST' && JSON_TYPE), ...headers } });
-  const body = await response.text();
   const type = response.headers.get('content-type') ?? '';
+  const body = type === 'text/event-stream' ? await firstEvent(response) : await response.text();
   expect(api.fault(operation, { status: response.status, type, body })).toBeUndefined();
   seen.add(`${operation} ${response.status}`);
   return { status: response.status, json: type.startsWith('application/json') ? JSON.parse(body) : undefined };
+}
+/** Events go on for ever: this leaves after the first. */
+async function firstEvent({ body }: Response): Promise<string> {
+  let text = '';
+  for await (const piece of (body ?? new ReadableStream<Uint8Array>()).pipeThrough(new TextDecoderStream())) {
+    text += piece;
+    if (text.includes('\n\n')) break;
+  }
+  return text;
 }
 const status = async (...asked: Parameters<typeof ask>) => (await ask(...asked)).status;
 
@@ -178,12 +187,20 @@ test('what one answers whose registry is its owner’s, which stops, or whose me
   expect(await status('GET /readyz', '/readyz', { at })).toBe(503);
 });
 
+test('what too many are told that watch', async () => {
+  const at = flow.proxies[0]!.opsUrl;
+  const leave = new AbortController();
+  await Promise.all(Array.from({ length: 32 }, () => fetch(`${at}/events`, { signal: leave.signal })));
+  expect(await status('GET /events', '/events')).toBe(503);
+  leave.abort();
+});
+
 test('what one answers whose registry cannot be reached; and then all that is documented was seen', async () => {
   await flow.redis().close();
   const id = new URL(flow.backend('a').origin).host;
   for (const answer of api.answers) {
     const [operation, code] = [answer.slice(0, answer.lastIndexOf(' ')), answer.slice(answer.lastIndexOf(' ') + 1)];
-    if (code !== '503' || operation === 'GET /readyz') continue;
+    if (code !== '503' || ['GET /readyz', 'GET /events'].includes(operation)) continue;
     expect([operation, await status(operation, pathOf(operation, { id, hash: NOBODY }))]).toEqual([operation, 503]);
   }
   expect(await status('GET /backends', '/backends')).toBe(200);
