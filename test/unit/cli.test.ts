@@ -88,3 +88,12 @@ test('a right one listens, says where in the first line, and ends with 0 when to
     child.kill('SIGKILL');
   }
 });
+
+test('docs/options.md names each option, by flag and environment, and no other', () => {
+  const page = readFileSync(new URL('../../docs/options.md', import.meta.url), 'utf8');
+  const rows = [...page.matchAll(/^\| (`--[^|]*) \| ([^|]*) \|/gm)];
+  const named = (column: 1 | 2, pattern: RegExp) => rows.flatMap((row) => row[column]?.match(pattern) ?? []).toSorted();
+  const all = Object.values(OPTIONS);
+  expect(named(1, /(?<=`--)[a-z-]+/g)).toEqual(all.map(({ flag }): string => flag).toSorted());
+  expect(named(2, /(?<=`)[A-Z_]+(?=`)/g)).toEqual(all.map(({ env }): string => env).toSorted());
+});
