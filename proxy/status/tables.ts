@@ -14,6 +14,9 @@ const SHAPES: Readonly<Record<BackendState, string>> = {
   gone: 'M1 5h10v2H1z',
 };
 
+/** `10.0.0.9` before `10.0.0.10`. Made once: that takes longer than to compare. */
+const BY_NUMBER = new Intl.Collator('en', { numeric: true });
+
 type Columns = { readonly zones: boolean; readonly releases: boolean };
 
 /** On narrow screens each cell says what it is; the roles keep it a table there. */
@@ -27,7 +30,7 @@ export function backendsTable({ backends, at }: Status): Html {
   const head = (name: string, kind = ''): Html =>
     html`<th role="columnheader" scope="col" class="${kind}">${name}</th>`;
   const rows = backends
-    .toSorted((one, other) => one.id.localeCompare(other.id, 'en', { numeric: true }))
+    .toSorted((one, other) => BY_NUMBER.compare(one.id, other.id))
     .map((backend) => backendRow(backend, { at, most, busiest, columns }));
   if (rows.length === 0) return html`<p class="none">Discovery has named nobody yet: exchanges are held.</p>`;
   return html`<table role="table" class="backends" aria-labelledby="backends-title">

@@ -236,6 +236,7 @@ test('dark, for who wants it dark', async () => {
   await flow.kill('b');
   const { page, complaints } = await watch(flow, { colorScheme: 'dark' });
   await inState(page, idOf(flow, 'a'), 'draining');
+  await inState(page, idOf(flow, 'b'), 'dead');
   expect(await page.evaluate('getComputedStyle(document.body).backgroundColor')).toBe('rgb(17, 20, 22)');
   expect(await audit(page)).toEqual([]);
   expect(complaints).toEqual([]);
