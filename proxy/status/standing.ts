@@ -3,11 +3,8 @@
 import type { Backend, Health } from '../contract.ts';
 import type { BackendState, BackendStatus, DrainedBy } from './snapshot.ts';
 
-/** Where backends say which release they run. */
-type Listed = Backend & { readonly release?: number };
-
 export type Look = {
-  readonly backends: readonly Listed[];
+  readonly backends: readonly Backend[];
   /** Sessions by backend id. */
   readonly counts: ReadonlyMap<string, number>;
   readonly at: number;
