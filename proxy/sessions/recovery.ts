@@ -22,7 +22,7 @@ export type Recovery = {
 /** `tell` is called with each session that another proxy has changed unheard. */
 export function newRecovery(store: LinkedSessions, entries: Entries, tell: (id: string) => void): Recovery {
   let round = 0;
-  let everLinked = false;
+  let linked: boolean | undefined;
   let settled: NodeJS.Timeout | undefined;
 
   async function secure(id: string): Promise<void> {
@@ -55,22 +55,25 @@ export function newRecovery(store: LinkedSessions, entries: Entries, tell: (id: 
   }
 
   return {
-    link(linked) {
+    link(now) {
       close();
       // At a start nothing is known, and others have lost nothing.
-      if (linked && everLinked) {
+      if (now && linked !== undefined) {
         settled = setTimeout(() => {
           settled = undefined;
         }, OTHERS_TAKE).unref();
         void secureAll();
       }
-      everLinked ||= linked;
+      if (now || linked !== undefined) linked = now;
     },
     async find(id, ask) {
       if (entries.vouched(id)) return ask();
+      const deadline = performance.now() + OTHERS_TAKE;
       for (;;) {
         const session = await ask();
-        if (session !== undefined || !settled) return session;
+        // It may answer before changes are heard again, and so before anybody has put anything back.
+        const unheard = linked === false && performance.now() < deadline;
+        if (session !== undefined || (settled === undefined && !unheard)) return session;
         await delay(LOOK_EVERY, undefined, { ref: false });
       }
     },

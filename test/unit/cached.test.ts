@@ -327,6 +327,15 @@ describe('a subscription that is lost', () => {
     expect(registry.calls).toEqual(['find', 'find']);
   });
 
+  test('who is unknown meanwhile may be put back by who knows him, and is looked for until then', async () => {
+    registry.link(false);
+    registry.stored.clear();
+    const found = cached.find(one.id);
+    await settle();
+    registry.elsewhere(one.id, one);
+    expect(await found).toBe(one);
+  });
+
   test('stops nobody when the registry cannot be read either', async () => {
     await cached.find(one.id);
     registry.link(false);
