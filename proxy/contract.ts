@@ -230,12 +230,19 @@ export interface Backends {
   close(): Promise<void>;
 }
 
-/** What goes on in the sessions whose migration is planned, at every proxy. Throws SessionsUnavailable. */
+/** What goes on in the sessions whose migration is planned, at every proxy. */
 export interface Activity {
-  /** Something runs in the session, until `leave`, or a minute after this proxy has died. `moving`: it may not begin now. */
+  /**
+   * Something runs in the session, until `leave`, or a minute after this proxy has died. `moving`: it may not begin now.
+   * Throws SessionsUnavailable; it is entered then as soon as that can be said.
+   */
   enter(session: string, what: string): Promise<'entered' | 'moving'>;
+  /** Where it cannot be said now, it is said as soon as it can be. */
   leave(session: string, what: string): Promise<void>;
-  /** Nothing runs there, and nothing may begin until it is released, or for half a minute; undefined if something does. */
+  /**
+   * Nothing runs there, and nothing may begin until it is released, or for half a minute; undefined if something does.
+   * Throws SessionsUnavailable; nothing is claimed then. Where the release cannot be said now, it is as soon as it can be.
+   */
   claim(session: string): Promise<(() => Promise<void>) | undefined>;
   close(): void;
 }

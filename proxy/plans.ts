@@ -55,6 +55,7 @@ const POSTPONED = 10_000;
 const UNDER_WAY = 30_000;
 export const WATCHED_MS = 60_000;
 const ANNOUNCE_EVERY = 20_000;
+const ANNOUNCE_AGAIN = 1_000;
 
 export function createPlans({ backends, orders, watched, chaos, settleMs, now }: PlansOptions): Plans {
   /** Since when, by backend id and by hash. */
@@ -131,11 +132,17 @@ function newAnnouncer(watched: Watched, draining: () => Map<string, number>, now
       if (draining().get(id) === Infinity) draining().set(id, now());
     };
     if (watched.list().has(id)) known();
-    // Where it cannot be said now, the next round may.
     else watched.set(id).then(known, () => {});
   }
-  const announcing = setInterval(() => {
+  const renewing = setInterval(() => {
     for (const id of draining().keys()) watched.set(id).then(learn, () => {});
   }, ANNOUNCE_EVERY).unref();
-  return { announce, close: () => clearInterval(announcing) };
+  const again = setInterval(() => {
+    for (const [id, since] of draining()) if (since === Infinity) announce(id);
+  }, ANNOUNCE_AGAIN).unref();
+  function close(): void {
+    clearInterval(renewing);
+    clearInterval(again);
+  }
+  return { announce, close };
 }

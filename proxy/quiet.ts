@@ -42,7 +42,7 @@ export function createQuiet(activity: Activity, isWatched: (session: Session) =>
     return () => {
       there.delete(one);
       if (there.size === 0 && running.get(session.id) === there) running.delete(session.id);
-      if (one.entered) activity.leave(session.id, one.what).catch(ignoreOutage);
+      if (one.entered) void activity.leave(session.id, one.what);
     };
   }
 
@@ -51,7 +51,6 @@ export function createQuiet(activity: Activity, isWatched: (session: Session) =>
       if ((await activity.enter(session.id, what)) === 'moving') return 'moving';
     } catch (error) {
       ignoreOutage(error);
-      return begin(session, false, what);
     }
     return begin(session, true, what);
   }
@@ -66,7 +65,7 @@ export function createQuiet(activity: Activity, isWatched: (session: Session) =>
       if (running.has(session.id)) return undefined;
       try {
         const release = await activity.claim(session.id);
-        return release && (() => void release().catch(ignoreOutage));
+        return release && (() => void release());
       } catch (error) {
         ignoreOutage(error);
         return undefined;
@@ -85,7 +84,7 @@ export function createQuiet(activity: Activity, isWatched: (session: Session) =>
 /** What servers have asked clients: a session is not quiet before it is answered. */
 function newQuestions(activity: Activity): Pick<Quiet, 'asked' | 'answered' | 'takeDead'> {
   const questions = new Map<string, Map<JsonRpcId, Question>>();
-  const leave = (session: string, what: string): void => void activity.leave(session, what).catch(ignoreOutage);
+  const leave = (session: string, what: string): void => void activity.leave(session, what);
 
   function forget(session: string, question: JsonRpcId): void {
     const open = questions.get(session);
@@ -124,7 +123,7 @@ function named(question: JsonRpcId): string {
   return `question ${typeof question} ${question}`;
 }
 
-/** The registry's outage is told by itself; what could not be written there ends by its own life. */
+/** The registry's outage is told by itself; what could not be said there is said later. */
 function ignoreOutage(error: unknown): void {
   if (!(error instanceof SessionsUnavailable)) throw error;
 }

@@ -4,6 +4,7 @@ import { hash as digest, randomUUID } from 'node:crypto';
 import type { Result } from 'ioredis';
 import { REDIS, type Activity } from '../contract.ts';
 import type { RedisConnection } from '../redis/connection.ts';
+import { type Insisting, newInsisting } from './insist.ts';
 
 declare module 'ioredis' {
   interface RedisCommander<Context> {
@@ -60,13 +61,17 @@ export function redisActivity({ client, circuit }: RedisConnection, options: Act
   const { now = Date.now, renewEveryMs = RENEW_EVERY } = options;
   defineCommands(client);
   const entries = new Map<string, Entry>();
+  const insisting = newInsisting(ENTRY_LIFE, now);
   const nameOf = ({ session, what }: Entry): string => `${session} ${what}`;
 
-  function enter({ session, what }: Entry): Promise<0 | 1> {
-    const hash = digest('sha256', session);
-    return circuit.run('enter', () =>
-      client.enterSession(REDIS.busy(hash), REDIS.claim(hash), what, now(), ENTRY_LIFE),
+  async function enter(entry: Entry): Promise<'entered' | 'moving'> {
+    const hash = digest('sha256', entry.session);
+    const entered = await circuit.run('enter', () =>
+      client.enterSession(REDIS.busy(hash), REDIS.claim(hash), entry.what, now(), ENTRY_LIFE),
     );
+    if (entered === 0) return 'moving';
+    entries.set(nameOf(entry), entry);
+    return 'entered';
   }
   async function renew(entry: Entry): Promise<void> {
     const key = REDIS.busy(digest('sha256', entry.session));
@@ -81,29 +86,50 @@ export function redisActivity({ client, circuit }: RedisConnection, options: Act
   return {
     async enter(session, what) {
       const entry = { session, what };
-      const entered = await enter(entry);
-      if (entered === 0) return 'moving';
-      entries.set(nameOf(entry), entry);
-      return 'entered';
+      insisting.forget(nameOf(entry));
+      try {
+        return await enter(entry);
+      } catch (error) {
+        void insisting.say(nameOf(entry), () => enter(entry));
+        throw error;
+      }
     },
-    async leave(session, what) {
-      entries.delete(nameOf({ session, what }));
+    leave(session, what) {
+      const name = nameOf({ session, what });
       const key = REDIS.busy(digest('sha256', session));
-      await circuit.run('leave', () => client.zrem(key, what));
+      entries.delete(name);
+      return insisting.say(name, async () => {
+        await circuit.run('leave', () => client.zrem(key, what));
+        entries.delete(name);
+      });
     },
-    async claim(session) {
-      const token = randomUUID();
-      const hash = digest('sha256', session);
-      const key = REDIS.claim(hash);
+    claim: claiming({ client, circuit }, insisting, now),
+    close() {
+      clearInterval(renewing);
+      insisting.close();
+    },
+  };
+}
+
+function claiming(
+  { client, circuit }: Pick<RedisConnection, 'client' | 'circuit'>,
+  insisting: Insisting,
+  now: () => number,
+): Activity['claim'] {
+  return async (session) => {
+    const token = randomUUID();
+    const hash = digest('sha256', session);
+    const key = REDIS.claim(hash);
+    const release = () => insisting.say(token, () => circuit.run('release', () => client.releaseSession(key, token)));
+    try {
       const claimed = await circuit.run('claim', () =>
         client.claimSession(REDIS.busy(hash), key, token, now(), CLAIM_LIFE),
       );
-      if (claimed === 0) return undefined;
-      return async () => {
-        await circuit.run('release', () => client.releaseSession(key, token));
-      };
-    },
-    close: () => clearInterval(renewing),
+      return claimed === 0 ? undefined : release;
+    } catch (error) {
+      void release();
+      throw error;
+    }
   };
 }
 

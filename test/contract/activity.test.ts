@@ -2,7 +2,7 @@
 
 import { createHash } from 'node:crypto';
 import { Redis } from 'ioredis';
-import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
 import { memoryActivity } from '../../proxy/activity/memory.ts';
 import { type ActivityOptions, redisActivity } from '../../proxy/activity/redis.ts';
 import { type Activity, REDIS, SessionsUnavailable } from '../../proxy/contract.ts';
@@ -104,6 +104,62 @@ describe('in redis', () => {
     await redis.close();
     await expect(activity.enter('s', 'y')).rejects.toThrow(SessionsUnavailable);
     await expect(activity.claim('s')).rejects.toThrow(SessionsUnavailable);
-    await expect(activity.leave('s', 'x')).rejects.toThrow(SessionsUnavailable);
+  });
+});
+
+describe('what Redis did not hear in time', () => {
+  let one: Activity;
+  let other: Activity;
+  beforeEach(() => {
+    [one, other] = [overRedis(), overRedis()];
+  });
+  /** The commands are refused while `f` runs. */
+  async function refused(commands: string, f: () => Promise<unknown>): Promise<void> {
+    await direct.acl('SETUSER', 'default', `-${commands}`);
+    try {
+      await f();
+    } finally {
+      await direct.acl('SETUSER', 'default', `+${commands}`);
+    }
+  }
+  /** Redis hangs while `f` runs: what it is sent then it carries out later. */
+  async function hung(f: () => Promise<unknown>): Promise<void> {
+    server.pause();
+    await f().finally(() => server.resume());
+  }
+  const soonClaimed = (session: string) =>
+    until('it is claimed', async () => (await other.claim(session).catch(() => undefined)) !== undefined, 10_000);
+
+  test('is said when it hears again: that something has left', async () => {
+    await one.enter('left', 'x');
+    await refused('zrem', () => one.leave('left', 'x'));
+    expect(await other.claim('left')).toBeUndefined();
+    await soonClaimed('left');
+  });
+
+  test('is said when it hears again: that something has begun', async () => {
+    await refused('@scripting', () => expect(one.enter('begun', 'x')).rejects.toThrow(SessionsUnavailable));
+    const key = REDIS.busy(createHash('sha256').update('begun').digest('hex'));
+    await until('it is entered', async () => (await direct.zscore(key, 'x')) !== null);
+    await one.leave('begun', 'x');
+    expect(await other.claim('begun')).toBeDefined();
+  });
+
+  test('is not said when it is not true any more', async () => {
+    await refused('@scripting', () => expect(one.enter('over', 'x')).rejects.toThrow(SessionsUnavailable));
+    await one.leave('over', 'x');
+    await one.enter('over', 'y');
+    await one.leave('over', 'y');
+    expect(await other.claim('over')).toBeDefined();
+  });
+
+  test('is taken back, where it may have heard it', async () => {
+    await hung(() => expect(one.claim('taken back')).rejects.toThrow(SessionsUnavailable));
+    await soonClaimed('taken back');
+    await hung(async () => {
+      await expect(one.enter('taken back too', 'x')).rejects.toThrow(SessionsUnavailable);
+      await one.leave('taken back too', 'x');
+    });
+    await soonClaimed('taken back too');
   });
 });

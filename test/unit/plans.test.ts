@@ -1,10 +1,10 @@
 /** Which sessions are due to migrate, and when. */
 
 import { createHash } from 'node:crypto';
-import { beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { type DrainableBackends, type Marks, drainableBackends, memoryMarks } from '../../proxy/backends/drains.ts';
 import { staticBackends } from '../../proxy/backends/static.ts';
-import type { JsonRpcMessage } from '../../proxy/contract.ts';
+import { type JsonRpcMessage, SessionsUnavailable } from '../../proxy/contract.ts';
 import { type Plans, createPlans } from '../../proxy/plans.ts';
 import { newSession } from '../house/sessions.ts';
 
@@ -64,6 +64,23 @@ describe.each([
     now += 10_000;
     expect(plans.due(session, CALL)).toBe(reason);
   });
+});
+
+test('where others cannot be told of a drain, they are told a second later', async () => {
+  vi.useFakeTimers();
+  onTestFinished(() => void vi.useRealTimers());
+  const first = watched;
+  const set = vi.fn<Marks['set']>((id) => first.set(id)).mockRejectedValueOnce(new SessionsUnavailable('away'));
+  watched = { ...first, set };
+  const plans = begin();
+  await backends.drain('a:1');
+  await vi.advanceTimersByTimeAsync(999);
+  now += SETTLE;
+  expect(plans.due(session, [])).toBeUndefined();
+  await vi.advanceTimersByTimeAsync(1);
+  now += SETTLE;
+  expect(plans.due(session, [])).toBe('drain');
+  plans.close();
 });
 
 test('what was ordered is done once', async () => {
