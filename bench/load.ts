@@ -32,7 +32,7 @@ export async function openLoad(origin: string, { sessions, connections }: LoadOp
     const body = JSON.stringify({ jsonrpc: '2.0', id, method, params });
     const answer = await pool.request({ path: '/mcp', method: 'POST', headers: { ...HEADERS, ...headers }, body });
     const text = await answer.body.text();
-    if (answer.statusCode !== 200 || !text.includes(`"id":${id},`)) {
+    if (answer.statusCode !== 200 || !new RegExp(`"id":${id}[,}]`).test(text)) {
       throw new Error(`${origin} answered ${answer.statusCode} to ${method}: ${text.slice(0, 200)}`);
     }
     return answer.headers['mcp-session-id'];
