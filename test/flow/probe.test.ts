@@ -130,7 +130,7 @@ describe('a session through the kill -9 of its home', () => {
 
 test('a call that is not answered in time is recorded, and those after it are made', async () => {
   const server = await startOne();
-  const args = ['--endpoint', `${server.origin}/mcp`, ...ENDLESS, '--timeout', '0.5'];
+  const args = ['--endpoint', `${server.origin}/mcp`, ...ENDLESS, '--timeout', '2'];
   const { child, ended, rows, called } = record(...args);
   await called(2);
   server.pause();

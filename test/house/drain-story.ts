@@ -138,7 +138,7 @@ async function checkOrphans({ relays, servers, wrong }: Scene): Promise<void> {
     for (const id of issued) {
       if (excused.has(id)) continue;
       const gone = async () => !(await lives(origin, id));
-      await until('it is gone', gone, 1_000).catch(() => wrong.push(`an orphan at ${servers.servers[at]?.id}`));
+      await until('it is gone', gone, ANSWER_MS).catch(() => wrong.push(`an orphan at ${servers.servers[at]?.id}`));
     }
   }
 }
