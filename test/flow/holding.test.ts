@@ -1,7 +1,7 @@
 /** Requests that nobody can take yet are held, not bounced; and those that need no home go anywhere. */
 
 import { afterEach, describe, expect, test } from 'vitest';
-import { type Flow, type FlowOptions, startFlow } from '../house/flow.ts';
+import { type Flow, type FlowOptions, metDead, startFlow } from '../house/flow.ts';
 import { rawCall, rawOpen, rawPing, rawPost } from '../house/by-hand.ts';
 import { until } from '../house/until.ts';
 
@@ -11,7 +11,7 @@ const begin = async (options?: FlowOptions): Promise<Flow> => (flow = await star
 
 /** Somebody has found out that nobody is there. */
 const noticed = ({ proxies }: Flow): Promise<unknown> =>
-  until('the proxy has met a dead backend', () => proxies[0]?.events.some(({ type }) => type === 'suspect'));
+  until('the proxy has met a dead backend', () => proxies.some(metDead));
 
 describe('no backend at all', () => {
   test('a call is held until one starts, and runs there once', async () => {

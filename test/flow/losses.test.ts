@@ -3,7 +3,7 @@
 import { createHash } from 'node:crypto';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { type RawAnswer, rawOpen, rawPost, rawStatus } from '../house/by-hand.ts';
-import { type TestProxy, startProxy } from '../house/flow.ts';
+import { type TestProxy, metDead, startProxy } from '../house/flow.ts';
 import { type Home, type Welcome, startHome } from '../house/homes.ts';
 import { until } from '../house/until.ts';
 
@@ -151,7 +151,7 @@ describe('the home has died', () => {
     const { home, others, where, proxy } = await begin(2);
     await Promise.all([home, ...others].map((one) => one.close()));
     const held = where();
-    await until('nobody was there', () => proxy.events.filter(({ type }) => type === 'suspect').length > 0);
+    await until('nobody was there', () => metDead(proxy));
     await others[0]?.open();
     expect(await held).toBe(others[0]?.id);
   });

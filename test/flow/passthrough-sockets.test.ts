@@ -3,7 +3,7 @@
 import { once } from 'node:events';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
-import { type TestProxy, startProxy } from '../house/flow.ts';
+import { type TestProxy, metDead, startProxy } from '../house/flow.ts';
 import { refusing } from '../house/nasty.ts';
 import { assertTight, dial, request, said } from '../house/raw.ts';
 import { type Site, startSite } from '../house/site.ts';
@@ -125,7 +125,7 @@ describe('a refused one', () => {
     const alone = await startProxy([await refusing()], []);
     undo.push(() => alone.stop());
     expect(await refused('GET /echo', UPGRADE, alone)).toMatch(/^503 -32000: Service unavailable/);
-    expect(alone.events.some(({ type }) => type === 'suspect')).toBe(true);
+    await until('it is avoided from now on', () => metDead(alone));
   });
 
   test.each([

@@ -3,7 +3,7 @@
 import { Agent, get } from 'node:http';
 import { afterEach, describe, expect, test } from 'vitest';
 import type { RoutingEvent } from '../../proxy/events.ts';
-import { type TestProxy, startProxy } from '../house/flow.ts';
+import { type TestProxy, metDead, startProxy } from '../house/flow.ts';
 import { type Nasty, refusing, startNasty } from '../house/nasty.ts';
 import { type RawClient, assertTight, dial, request, said } from '../house/raw.ts';
 import { type Site, startSite } from '../house/site.ts';
@@ -74,16 +74,16 @@ describe('a backend that refuses', () => {
     const answer = await ask(proxy, 'POST /upload', [], 'body');
     expect(said(answer)).toBe(NOBODY);
     expect(answer.head.toLowerCase()).toContain('\r\nretry-after: 1');
-    expect(proxy.events.filter(({ type }) => type === 'suspect').length).toBe(1);
+    await until('the next one knows', () => metDead(proxy));
     expect(await outcome(proxy)).toEqual([503, 'refused']);
   });
 
   test('a suspect is avoided', async () => {
     const a = await site();
     const proxy = await proxyOf([await refusing(), a.origin]);
-    await until('it is suspected, or found dead by a check', async () => {
+    await until('it is met', async () => {
       await ask(proxy, 'GET /json');
-      return proxy.events.some(({ type }) => type === 'suspect' || type === 'backend');
+      return metDead(proxy);
     });
     for (let n = 0; n < 10; n += 1) expect((await ask(proxy, 'POST /upload', [], 'body')).status).toBe(201);
   });

@@ -2,7 +2,7 @@
 
 import { afterEach, expect, test } from 'vitest';
 import type { RoutingEvent } from '../../proxy/events.ts';
-import { type Flow, type FlowOptions, startFlow, startProxy } from '../house/flow.ts';
+import { type Flow, type FlowOptions, metDead, startFlow, startProxy } from '../house/flow.ts';
 import { rawCall, rawOpen, rawPing, rawStatus } from '../house/by-hand.ts';
 import { CLOCK, through } from '../house/talk.ts';
 import { until } from '../house/until.ts';
@@ -54,8 +54,7 @@ test('both migrate the same sessions at the same moment: each has one winner, an
   await kill('a');
   for (const name of ['b', 'c']) backend(name).pause();
   const calls = ids.map((id) => Promise.all(proxies.map(({ url }) => rawCall(url, id, 'counter'))));
-  const noticed = () => proxies.every(({ events }) => events.some(({ type }) => type === 'suspect'));
-  await until('both have seen that a is dead', noticed);
+  await until('both have seen that a is dead', () => proxies.every(metDead));
   for (const name of ['b', 'c']) backend(name).resume();
 
   for (const saw of await Promise.all(calls)) {

@@ -167,6 +167,16 @@ function newFlow(
   };
 }
 
+/** It knows that a backend is dead: an exchange has found out, or a check was sooner. */
+export function metDead({ events }: Pick<TestProxy, 'events'>): boolean {
+  return events.some(
+    (event) =>
+      event.type === 'suspect' ||
+      (event.type === 'backend' && event.state !== 'alive') ||
+      (event.type === 'checks' && event.state === 'ignored'),
+  );
+}
+
 /** Configured by flags, as everywhere, on free ports. */
 export async function startProxy(
   origins: readonly string[],
