@@ -33,7 +33,7 @@ export function state(word: string): string {
   return paint(STYLES[word] ?? 'reset', word);
 }
 
-/** A heading row, and columns as wide as their widest cell; the first is `wide` at least. */
+/** A heading row, and columns as wide as their widest cell. */
 export function table(heads: readonly string[], rows: readonly (readonly string[])[]): string {
   const clean = rows.map((row) => row.map(plain));
   const widths = heads.map((head, at) => Math.max(head.length, ...clean.map((row) => row[at]?.length ?? 0)));

@@ -17,16 +17,7 @@ export function linePlot(values: Values, label: string): Html {
   const runs = runsOf(values, ceilingOf(values));
   const lines = runs.map((run) => `M${run.join('L')}`).join('');
   const areas = runs.map((run) => `M${xOf(run[0])},${HEIGHT}L${run.join('L')}L${xOf(run.at(-1))},${HEIGHT}Z`).join('');
-  return html`<svg
-    class="plot"
-    viewBox="0 0 ${values.length} ${HEIGHT}"
-    preserveAspectRatio="none"
-    role="img"
-    aria-label="${label}"
-  >
-    <path class="area" d="${areas}" />
-    <path class="line" d="${lines}" />
-  </svg>`;
+  return plot(values.length, label, html`<path class="area" d="${areas}" /> <path class="line" d="${lines}" />`);
 }
 
 /** A bar for each step in which there was something. */
@@ -38,14 +29,18 @@ export function barPlot(values: Values, label: string): Html {
     const height = Math.max(2.5, (value / ceiling) * (HEIGHT - 2));
     return `M${at},${HEIGHT}v${(-height).toFixed(1)}h1v${height.toFixed(1)}Z`;
   });
+  return plot(values.length, label, html`<path class="bars" d="${bars.join('')}" />`);
+}
+
+function plot(steps: number, label: string, paths: Html): Html {
   return html`<svg
     class="plot"
-    viewBox="0 0 ${values.length} ${HEIGHT}"
+    viewBox="0 0 ${steps} ${HEIGHT}"
     preserveAspectRatio="none"
     role="img"
     aria-label="${label}"
   >
-    <path class="bars" d="${bars.join('')}" />
+    ${paths}
   </svg>`;
 }
 
