@@ -7,6 +7,7 @@ import { reportedBackends } from './backends/releases.ts';
 import type { Config } from './config.ts';
 import type { Backend, Backends, Exchange, RawHeaders, Session, Sessions } from './contract.ts';
 import type { Telemetry } from './events.ts';
+import { listedState } from './listed.ts';
 import { createMigrator } from './migrate.ts';
 import { createPassthrough } from './passthrough.ts';
 import type { Passthrough } from './passthrough.ts';
@@ -141,9 +142,7 @@ function byState(held: ReadonlyMap<string, number>, backends: readonly Backend[]
   const sessions = { ready: 0, suspect: 0, draining: 0, gone: 0 };
   for (const [id, count] of held) {
     const home = backends.find((backend) => backend.id === id);
-    if (home === undefined) sessions.gone += count;
-    else if (home.draining) sessions.draining += count;
-    else sessions[home.suspect ? 'suspect' : 'ready'] += count;
+    sessions[home === undefined ? 'gone' : listedState(home)] += count;
   }
   return sessions;
 }

@@ -4,6 +4,7 @@ import express, { type Response, type Router } from 'express';
 import type { DrainableBackends } from '../backends/drains.ts';
 import { type Backend, SessionsUnavailable } from '../contract.ts';
 import type { Telemetry } from '../events.ts';
+import { listedState } from '../listed.ts';
 
 export type BackendRooms = {
   readonly backends: Pick<DrainableBackends, 'drain' | 'list' | 'undrain'>;
@@ -26,7 +27,7 @@ export function createBackendsApi({ backends, countByBackend, running, telemetry
   const router = express.Router();
   const shown = (backend: Backend, counts: Counts | undefined) => ({
     id: backend.id,
-    state: stateOf(backend),
+    state: listedState(backend),
     draining: backend.draining,
     suspect: backend.suspect,
     ...(backend.zone !== undefined && { zone: backend.zone }),
@@ -71,11 +72,6 @@ export function createBackendsApi({ backends, countByBackend, running, telemetry
     return undefined;
   });
   return router;
-}
-
-function stateOf({ draining, suspect }: Backend): 'ready' | 'suspect' | 'draining' {
-  if (draining) return 'draining';
-  return suspect ? 'suspect' : 'ready';
 }
 
 function unknown(response: Response): void {

@@ -1,6 +1,7 @@
 /** How each backend stands, since when, and what has changed: folded from one look to the next. Pure. */
 
 import type { Backend, Health } from '../contract.ts';
+import { listedState } from '../listed.ts';
 import type { BackendState, BackendStatus, DrainedBy } from './snapshot.ts';
 
 export type Look = {
@@ -80,11 +81,6 @@ export function newStanding(fixed: boolean): Standing {
     },
     list: () => [...stands.values()],
   };
-}
-
-function listedState({ draining, suspect }: Backend): BackendState {
-  if (draining) return 'draining';
-  return suspect ? 'suspect' : 'ready';
 }
 
 function facts(zone: string | undefined, release: number | undefined): Pick<Stand, 'zone' | 'release'> {

@@ -20,6 +20,7 @@ const LEVELS: readonly (readonly string[])[] = [
     'replay-safety',
     'rewrite',
     'limit',
+    'listed',
     'listeners',
     'sse',
     'address',
