@@ -105,10 +105,12 @@ export async function start(
 }
 
 /** What the registry and discovery are, for people. */
-function kindsOf({ redis, dns }: Config, { sessions, backends }: Given): Pick<BoardOptions, 'registry' | 'discovery'> {
-  const found = dns === undefined ? 'static' : 'dns';
+function kindsOf(
+  { redis, discovery }: Config,
+  { sessions, backends }: Given,
+): Pick<BoardOptions, 'registry' | 'discovery'> {
   const registered = redis === undefined ? 'memory' : 'redis';
-  return { registry: sessions ? 'own' : registered, discovery: backends ? 'own' : found };
+  return { registry: sessions ? 'own' : registered, discovery: backends ? 'own' : discovery };
 }
 
 async function listen(server: Server, port: number, host: string, flag: string): Promise<number> {

@@ -56,7 +56,7 @@ export type Status = {
   readonly version: string;
   readonly ready: boolean;
   readonly registry: Dependency & { readonly kind: 'redis' | 'memory' | 'own' };
-  readonly discovery: Dependency & { readonly kind: 'static' | 'dns' | 'own' };
+  readonly discovery: Dependency & { readonly kind: 'static' | 'dns' | 'cloud-map' | 'own' };
   /** Not up: no backend passes its check, so that the checks are doubted rather than the backends. */
   readonly checks: Dependency;
   readonly sessions: number;

@@ -72,6 +72,12 @@ test('who registers gets new sessions, who deregisters gives its own away, and n
   expect(refused(proxy.events)).toEqual([]);
 });
 
+test('the status page says that it is Cloud Map', async () => {
+  const { proxy } = await begin(['a']);
+  const status: unknown = await (await fetch(`${proxy.opsUrl}/status`)).json();
+  expect(status).toMatchObject({ discovery: { kind: 'cloud-map', up: true }, backends: [{ id: 'a' }] });
+});
+
 test.each(['throttled', 'failing', 'denied', 'hung up', 'silent', 'empty'] as const)(
   'nothing changes while Cloud Map is in trouble: %s',
   async (trouble) => {
