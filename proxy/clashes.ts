@@ -1,12 +1,12 @@
 /** Options that are right alone and wrong together. Pure. */
 
-import { type Given, shown } from './given.ts';
+import { type Read, shown } from './given.ts';
 import type { OPTIONS } from './options.ts';
 
 /** A sentence for each; never a value that is wrong by itself. */
-export function clashes(given: ReadonlyMap<string, Given>): readonly string[] {
+export function clashes({ given, wanted }: Read): readonly string[] {
   const first = (name: keyof typeof OPTIONS) => given.get(name)?.values[0] ?? '';
-  const faults: string[] = [...discoveryClashes(given)];
+  const faults: string[] = [...discoveryClashes(given, wanted)];
   const ids = new Set<string>();
   for (const value of given.get('backends')?.values ?? []) {
     const id = hostAndPort(value);
@@ -16,11 +16,15 @@ export function clashes(given: ReadonlyMap<string, Given>): readonly string[] {
     if (id !== undefined) ids.add(id);
   }
   if (first('healthPath') !== '' && first('healthPath') === first('path')) {
-    faults.push(`${given.get('healthPath')?.source}: expected another path than --path, got ${shown(first('path'))}`);
+    faults.push(
+      `${given.get('healthPath')?.source}: expected another path than the MCP endpoint's, got ${shown(first('path'))}`,
+    );
   }
   const sameHost = first('opsHost') === '' || first('opsHost') === first('host');
   if (sameHost && Number(first('port')) !== 0 && Number(first('port')) === Number(first('opsPort'))) {
-    faults.push(`${given.get('opsPort')?.source}: expected another port than --port, got ${shown(first('opsPort'))}`);
+    faults.push(
+      `${given.get('opsPort')?.source}: expected another port than the MCP port, got ${shown(first('opsPort'))}`,
+    );
   }
   return faults;
 }
@@ -28,21 +32,20 @@ export function clashes(given: ReadonlyMap<string, Given>): readonly string[] {
 /** What says who the backends are, by the way of discovery. */
 const WAYS = { static: 'backends', dns: 'dns', 'cloud-map': 'cloudMap' } as const;
 const MISSING = {
-  static: '--backend or BACKENDS: expected at least one backend, got nothing',
-  dns: '--dns or DNS_NAME: expected the DNS name of the backends, got nothing',
-  'cloud-map':
-    '--cloud-map or CLOUD_MAP_SERVICE: expected the namespace and service of the backends, as in mcp.local/server, got nothing',
+  static: 'expected at least one backend, got nothing',
+  dns: 'expected the DNS name of the backends, got nothing',
+  'cloud-map': 'expected the namespace and service of the backends, as in mcp.local/server, got nothing',
 };
 type Way = keyof typeof WAYS;
 
 /** The way of discovery where none is named: by what is given. */
-export function discoveryOf(given: ReadonlyMap<string, Given>): Way {
+export function discoveryOf(given: Read['given']): Way {
   if (given.has('dns')) return 'dns';
   return given.has('cloudMap') ? 'cloud-map' : 'static';
 }
 
 /** Each way of discovery has what it needs, and nothing of another. */
-function discoveryClashes(given: ReadonlyMap<string, Given>): readonly string[] {
+function discoveryClashes(given: Read['given'], wanted: Read['wanted']): readonly string[] {
   const chosen = given.get('discovery')?.values[0] ?? discoveryOf(given);
   if (!isWay(chosen)) return [];
   const own: readonly string[] = chosen === 'cloud-map' ? ['cloudMap', 'backendPort'] : [WAYS[chosen]];
@@ -52,7 +55,7 @@ function discoveryClashes(given: ReadonlyMap<string, Given>): readonly string[] 
     const got = shown(said?.values[0] ?? '');
     return said ? [`${said.source}: expected nothing with ${chosen} discovery, got ${got}`] : [];
   });
-  return given.has(WAYS[chosen]) ? faults : [...faults, MISSING[chosen]];
+  return given.has(WAYS[chosen]) ? faults : [...faults, `${wanted(WAYS[chosen])}: ${MISSING[chosen]}`];
 }
 
 function isWay(word: string): word is Way {

@@ -2,8 +2,8 @@
 
 import { z } from 'zod';
 import { clashes, discoveryOf } from './clashes.ts';
-import { type Given, type Read, readObject, readOptions, shown } from './given.ts';
-import { OPTIONS, type Option } from './options.ts';
+import { type Read, readObject, readOptions, shown } from './given.ts';
+import { OPTIONS, type Option, optionOf } from './options.ts';
 import { REDIS_URL, readRedisUrls } from './redis-url.ts';
 
 /** What a proxy runs with: parsed once, at start. Times are in seconds. */
@@ -221,7 +221,8 @@ export function checkOptions(options: Readonly<Record<string, unknown>>): Parsed
   return check(readObject(options));
 }
 
-function check({ given, faults }: Read): Parsed {
+function check(read: Read): Parsed {
+  const { given, faults } = read;
   const raw = Object.fromEntries(
     Object.entries<Option>(OPTIONS).map(([name, { many }]) => {
       const values = given.get(name)?.values;
@@ -229,7 +230,7 @@ function check({ given, faults }: Read): Parsed {
     }),
   );
   const parsed = SCHEMA.safeParse({ ...raw, backends: raw['backends'] ?? [] });
-  const all = [...faults, ...(parsed.error?.issues ?? []).map((issue) => fault(issue, given)), ...clashes(given)];
+  const all = [...faults, ...(parsed.error?.issues ?? []).map((issue) => fault(issue, read)), ...clashes(read)];
   if (!parsed.success || all.length > 0) return { kind: 'faults', faults: all };
   const { dns, cloudMap, backendPort, healthPath, opsToken, redis, zone, allowedHosts, allowedOrigins, ...rest } =
     parsed.data;
@@ -238,11 +239,10 @@ function check({ given, faults }: Read): Parsed {
   return { kind: 'config', config: { ...rest, ...optional, discovery, opsHost, maxSessions } };
 }
 
-function fault(issue: z.core.$ZodIssue, given: ReadonlyMap<string, Given>): string {
-  const [name, index] = issue.path;
-  const option = Object.entries<Option>(OPTIONS).find(([key]) => key === name)?.[1];
-  const said = given.get(String(name));
-  const source = said?.source ?? `--${option?.flag} or ${option?.env}`;
+function fault(issue: z.core.$ZodIssue, { given, wanted }: Read): string {
+  const [key, index] = issue.path;
+  const name = String(key);
+  const said = given.get(name);
   const got = said?.values[typeof index === 'number' ? index : 0] ?? '';
-  return `${source}: expected ${issue.message}, got ${shown(got, option?.secret)}`;
+  return `${said?.source ?? wanted(name)}: expected ${issue.message}, got ${shown(got, optionOf(name)?.secret)}`;
 }

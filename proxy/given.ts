@@ -2,13 +2,19 @@
 
 import { parseArgs } from 'node:util';
 import { nearest } from './nearest.ts';
-import { OPTIONS, type Option } from './options.ts';
+import { OPTIONS, type Option, optionOf } from './options.ts';
 
 /** What was said for an option: the values, never none, and the flag or variable to name when one is wrong. */
 export type Given = { readonly source: string; readonly values: readonly string[] };
 
-/** What was said, by the option's name in `OPTIONS`, and a sentence for each argument that says nothing we know. */
-export type Read = { readonly given: ReadonlyMap<string, Given>; readonly faults: readonly string[] };
+export type Read = {
+  /** By the option's name in `OPTIONS`. */
+  readonly given: ReadonlyMap<string, Given>;
+  /** A sentence for each argument that says nothing we know. */
+  readonly faults: readonly string[];
+  /** What is to be given where nothing was: the flag and variable of an option, or its name in an object. */
+  readonly wanted: (name: string) => string;
+};
 
 const BY_FLAG: ReadonlyMap<string, string> = new Map(Object.entries(OPTIONS).map(([name, { flag }]) => [flag, name]));
 
@@ -28,7 +34,12 @@ export function readOptions(args: readonly string[], env: Readonly<Record<string
     else if (variable.length > 0) given.set(name, { source: option.env, values: variable });
     else if (option.fallback !== undefined) given.set(name, { source: `--${option.flag}`, values: [option.fallback] });
   }
-  return { given, faults };
+  return { given, faults, wanted: flagAndVariable };
+}
+
+function flagAndVariable(name: string): string {
+  const option = optionOf(name);
+  return option === undefined ? name : `--${option.flag} or ${option.env}`;
 }
 
 /** Takes options as an object holds them; what is undefined says nothing. */
@@ -43,7 +54,7 @@ export function readObject(options: Readonly<Record<string, unknown>>): Read {
     if (values.length > 0) given.set(name, { source: name, values });
     else if (option.fallback !== undefined) given.set(name, { source: name, values: [option.fallback] });
   }
-  return { given, faults };
+  return { given, faults, wanted: (name) => name };
 }
 
 /** As it would be written on the command line. */

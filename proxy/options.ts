@@ -225,3 +225,8 @@ export const OPTIONS = {
     meaning: 'error, warn, info or debug; JSON lines on stdout',
   },
 } as const satisfies { readonly [name: string]: Option };
+
+/** By that name; undefined where none has it. */
+export function optionOf(name: string): Option | undefined {
+  return Object.entries<Option>(OPTIONS).find(([one]) => one === name)?.[1];
+}

@@ -151,7 +151,7 @@ describe('a fault says what was expected and what was given', () => {
     ['discovery', 'consul', /^--discovery: expected static, dns or cloud-map, got "consul"$/],
     ['refresh', '0', /^--refresh: expected seconds from 0.1 to 86400, got "0"$/],
     ['health-path', 'health', /^--health-path: expected a path that starts with '\/'/],
-    ['health-path', '/mcp', /^--health-path: expected another path than --path, got "\/mcp"$/],
+    ['health-path', '/mcp', /^--health-path: expected another path than the MCP endpoint's, got "\/mcp"$/],
     ['redis', 'http://r', /^--redis: expected a URL as in redis:\/\/.*, got "http:\/\/…"$/],
     ['session-ttl', '0', /^--session-ttl: expected whole seconds from 1 to /],
     ['hold-seconds', '-1', /^--hold-seconds: expected seconds from 0 to 86400, got "-1"$/],
@@ -189,7 +189,9 @@ describe('a fault says what was expected and what was given', () => {
   });
 
   test('both ports the same, unless picked', () => {
-    expect(faults([...A, '--port', '9464'])).toEqual(['--ops-port: expected another port than --port, got "9464"']);
+    expect(faults([...A, '--port', '9464'])).toEqual([
+      '--ops-port: expected another port than the MCP port, got "9464"',
+    ]);
     expect(faults([...A, '--port', '0', '--ops-port', '0'])).toEqual([]);
   });
 
