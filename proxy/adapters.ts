@@ -96,7 +96,8 @@ const FIRST_ANSWER_MS = 2000;
 /** Whom the checks tell of a backend what concerns others, as `CheckOptions` says. */
 type Hearers = Required<Pick<CheckOptions, 'onHung' | 'onRelease'>>;
 
-export function discover(config: Config, record: Telemetry['record'], hearers: Hearers): Discovery {
+/** `own` stands in the place of what the configuration names, and is not closed. */
+export function discover(config: Config, record: Telemetry['record'], hearers: Hearers, own?: Backends): Discovery {
   const { dns, cloudMap, backendPort: port, backends: origins, refreshSeconds, healthPath: path } = config;
   const checked = (inner: Backends): Backends => checkedBackends(inner, { path, record, ...hearers });
   const asking = { refreshMs: refreshSeconds * 1000, record };
@@ -107,9 +108,22 @@ export function discover(config: Config, record: Telemetry['record'], hearers: H
     return { backends: checked(inner), found: soonEnough([inner.ready, findZone()]), zone: () => zone };
   }
   const zone = (): string | undefined => config.zone;
+  if (own !== undefined) return { backends: checked(lent(own)), found: Promise.resolve(), zone };
   if (dns === undefined) return { backends: checked(staticBackends(origins)), found: Promise.resolve(), zone };
   const inner = dnsBackends({ ...asking, ...dns });
   return { backends: checked(inner), found: soonEnough([inner.ready]), zone };
+}
+
+/** The same, but whoever closes it closes nothing. */
+function lent(backends: Backends): Backends {
+  return {
+    list: () => backends.list(),
+    suspect: (id, cause) => backends.suspect(id, cause),
+    drains: (id) => backends.drains?.(id),
+    answers: (id) => backends.answers?.(id),
+    onChange: (f) => backends.onChange(f),
+    close: async () => {},
+  };
 }
 
 /** Resolves with all of these, or when a start should wait no longer. */

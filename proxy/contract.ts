@@ -217,7 +217,7 @@ export type Health = 'alive' | 'draining' | 'dead';
 
 /** Who is alive. */
 export interface Backends {
-  /** The backends as known now; cheap, called for each exchange. */
+  /** The backends as known now. Cheap, and the same until `onChange` was told of a change. */
   list(): readonly Backend[];
   /** An attempt there failed before a handler ran. */
   suspect(id: string, cause: Error): void;

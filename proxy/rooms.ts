@@ -113,10 +113,8 @@ function openWays(config: Config, record: Telemetry['record'], given: Given, dra
     },
     onRelease,
   });
-  const discovery =
-    given.backends === undefined
-      ? discover(config, record, { onHung: (origin) => upstream.sever(origin), onRelease })
-      : { backends: given.backends, found: Promise.resolve(), zone: () => config.zone };
+  const hearers = { onHung: (origin: string) => upstream.sever(origin), onRelease };
+  const discovery = discover(config, record, hearers, given.backends);
   const reported = reportedBackends(discovery.backends);
   const backends = drainableBackends(reported, drains, record);
   const { found, zone } = discovery;
@@ -127,7 +125,7 @@ function openWays(config: Config, record: Telemetry['record'], given: Given, dra
     zone,
     leave: async (): Promise<void> => {
       await Promise.all([upstream.close(), backends.close(), reported.close()]);
-      if (given.backends === undefined) await discovery.backends.close();
+      await discovery.backends.close();
     },
   };
 }
