@@ -29,6 +29,24 @@ export function readBody(request: IncomingMessage, limit: number): Promise<Buffe
 }
 
 /**
+ * What a body parser before us made of it, as JSON again; undefined where the bytes are there still: older parsers set an
+ * empty body for what they leave alone. Throws when somebody has read them and left nothing.
+ */
+export function parsedBody(request: IncomingMessage): Buffer | undefined {
+  if (!request.readableEnded) return undefined;
+  const body: unknown = 'body' in request ? request.body : undefined;
+  if (body === undefined && !isBodyless(request))
+    throw new Error('the body was read before us, and request.body is not set');
+  if (Buffer.isBuffer(body)) return body;
+  return Buffer.from(typeof body === 'string' ? body : (JSON.stringify(body) ?? ''));
+}
+
+/** Whether it is said of a request that it brings nothing. */
+export function isBodyless({ headers }: IncomingMessage): boolean {
+  return headers['transfer-encoding'] === undefined && Number(headers['content-length'] ?? 0) === 0;
+}
+
+/**
  * The same sink, but the connection stays open while the client still sends: closing on unread bytes resets it, and the
  * client may never see its answer (RFC 9112, section 9.6).
  */

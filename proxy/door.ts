@@ -1,13 +1,13 @@
 /** The door: what comes in over HTTP becomes an exchange with a bounded body, an abort signal and a sink. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { lingering, readBody } from './body.ts';
+import { lingering, parsedBody, readBody } from './body.ts';
 import { classify } from './classify.ts';
 import { CODE } from './contract.ts';
 import type { Exchange, Sink } from './contract.ts';
 import type { Telemetry } from './events.ts';
 import { incomingHeaders } from './incoming.ts';
 import { idsOf } from './jsonrpc.ts';
-import { INTERNAL, STOPPING, refuse } from './refusal.ts';
+import { CLOSED, INTERNAL, STOPPING, refuse } from './refusal.ts';
 import type { Router } from './router.ts';
 import { ResponseSink } from './sink.ts';
 
@@ -25,7 +25,9 @@ export interface Door {
   turnAway(request: IncomingMessage, response: ServerResponse, status: keyof typeof SENTENCES): void;
   /** Ends the listening streams, and lets the clients' connections close after the answers that still run. */
   close(): void;
-  /** Ends what still runs, each with an answer of our own. */
+  /** Resolves as soon as nothing runs. */
+  done(): Promise<void>;
+  /** Ends what still runs, and what comes from now on, each with an answer of our own. */
   cut(): void;
 }
 
@@ -34,28 +36,28 @@ type Asked = { readonly target: string; readonly body: Buffer };
 type Run = { readonly exchange: Exchange; readonly sink: Sink; readonly leave: AbortController };
 
 export function createDoor(router: Router, rules: DoorRules, telemetry: Telemetry): Door {
-  const running = new Set<Run>();
+  const runs = newRuns();
   const turnAway = createTurnAway(telemetry);
   let closing = false;
+  let over = false;
 
   async function pass(request: IncomingMessage, response: ServerResponse, asked: Asked): Promise<void> {
     const sink = new ResponseSink(response, { closing: () => closing });
-    if (closing && request.method === 'GET') return refuse(sink, STOPPING, []);
+    if (closing && request.method === 'GET') return refuse(sink, CLOSED, []);
     const intent = classify(request.method ?? '', (name) => fieldOf(request, name), asked.body);
     if (intent.kind === 'malformed') {
       refuse(sink, intent, [], intent.allow === undefined ? [] : ['allow', intent.allow]);
       recordRefusal(telemetry, intent.status);
       return;
     }
+    if (over) return refuse(sink, CLOSED, idsOf({ intent }));
     const leave = new AbortController();
     response.once('close', () => {
       if (!response.writableFinished) leave.abort();
     });
     if (response.destroyed) return;
     const run = { exchange: exchangeOf(request, intent, asked, leave.signal, rules.trustProxy), sink, leave };
-    running.add(run);
-    await router.handle(run.exchange, sink);
-    running.delete(run);
+    await runs.during(run, () => router.handle(run.exchange, sink));
   }
 
   async function knock(request: IncomingMessage, response: ServerResponse, target: string): Promise<void> {
@@ -75,17 +77,36 @@ export function createDoor(router: Router, rules: DoorRules, telemetry: Telemetr
     turnAway,
     close() {
       closing = true;
-      for (const { exchange, sink, leave } of running) {
+      for (const { exchange, sink, leave } of runs.all) {
         if (exchange.method !== 'GET' || sink.shown === 'body') continue;
         refuse(sink, STOPPING, []);
         leave.abort();
       }
     },
+    done: () => runs.done(),
     cut() {
-      for (const { exchange, sink, leave } of running) {
+      over = true;
+      for (const { exchange, sink, leave } of runs.all) {
         refuse(sink, STOPPING, idsOf(exchange));
         leave.abort();
       }
+    },
+  };
+}
+
+function newRuns() {
+  const running = new Set<Run>();
+  const waiting: (() => void)[] = [];
+  return {
+    all: running,
+    async during(run: Run, work: () => Promise<void>): Promise<void> {
+      running.add(run);
+      await work();
+      running.delete(run);
+      if (running.size === 0) for (const tell of waiting.splice(0)) tell();
+    },
+    async done(): Promise<void> {
+      if (running.size > 0) await new Promise<void>((resolve) => waiting.push(resolve));
     },
   };
 }
@@ -98,13 +119,6 @@ function createTurnAway(telemetry: Telemetry): Door['turnAway'] {
     refuse(lingering(sink, request), { status, code, message: SENTENCES[status] }, []);
     recordRefusal(telemetry, status);
   };
-}
-
-/** What a body parser before us made of it, as JSON again; undefined where there was none. */
-function parsedBody(request: IncomingMessage): Buffer | undefined {
-  const body: unknown = 'body' in request ? request.body : undefined;
-  if (body === undefined || Buffer.isBuffer(body)) return body;
-  return Buffer.from(typeof body === 'string' ? body : JSON.stringify(body));
 }
 
 export const SENTENCES = {

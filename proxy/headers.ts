@@ -15,8 +15,11 @@ const HOP_BY_HOP = new Set([
   'transfer-encoding',
   'upgrade',
 ]);
-/** Ours to say towards a backend: the length of what we send, no encoding, and no 100-continue as the body is here. */
-const REQUEST_OWN = new Set(['content-length', 'accept-encoding', 'expect']);
+/**
+ * Ours to say towards a backend: the length of what we send, no encoding either way (a parser before us has taken off the
+ * one that it had), and no 100-continue as the body is here.
+ */
+const REQUEST_OWN = new Set(['content-length', 'content-encoding', 'accept-encoding', 'expect']);
 
 /** Whether a field's name is this one, which is in lower case. */
 function isField(field: string | undefined, name: string): boolean {

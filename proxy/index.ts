@@ -1,6 +1,7 @@
 /** The library's face: a proxy that stands alone, and the same as middleware in somebody's server. */
 import { createHmac, timingSafeEqual } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { setTimeout as delay } from 'node:timers/promises';
 import { DEADLINES } from './app.ts';
 import { entryFault } from './admit.ts';
 import { checkOptions } from './config.ts';
@@ -8,16 +9,18 @@ import type { Config } from './config.ts';
 import { HEADER } from './contract.ts';
 import type { Backends, Sessions } from './contract.ts';
 import { createDoor } from './door.ts';
+import { withoutHeaders } from './headers.ts';
 import { start } from './main.ts';
 import type { Running } from './main.ts';
 import { buildHouse } from './rooms.ts';
+import { holdsMetrics } from './telemetry/metrics.ts';
 import { createTelemetry } from './telemetry/telemetry.ts';
 import type { TelemetryOptions } from './telemetry/telemetry.ts';
 
 export { SessionsUnavailable } from './contract.ts';
 export type { Backend, Backends, Session, Sessions } from './contract.ts';
 
-/** What both faces take. Times are in seconds; each has the default of the flag of that name. */
+/** What both faces take. Times are in seconds; each has the default of its flag (`docs/options.md`). */
 export type AffinityOptions = Partial<
   Pick<
     Config,
@@ -26,6 +29,7 @@ export type AffinityOptions = Partial<
     | 'answerSeconds'
     | 'onSessionLost'
     | 'replay'
+    | 'chaosMigrate'
     | 'maxSessions'
     | 'zone'
     | 'allowedHosts'
@@ -36,6 +40,7 @@ export type AffinityOptions = Partial<
     | 'refreshSeconds'
     | 'backendPort'
     | 'drainSeconds'
+    | 'emf'
     | 'logLevel'
   >
 > & {
@@ -61,21 +66,25 @@ export type ProxyOptions = AffinityOptions &
 export interface Proxy {
   /** Rejects when a port cannot be had. */
   listen(): Promise<{ readonly port: number; readonly opsPort: number }>;
-  /** Takes nothing new, finishes what runs, ends the rest after `drainSeconds`. Idempotent. */
+  /** Takes nothing new, finishes what runs, ends the rest after `drainSeconds`. Idempotent, and for good. */
   close(): Promise<void>;
 }
 
 export type MiddlewareOptions = AffinityOptions & {
   /**
-   * Tells requests that another task's middleware sends on from those of clients: the same in all tasks. By default made
-   * of `redis` and `backends`, which clients do not know.
+   * Tells requests that another task's middleware sends on from those of clients: the same in all tasks, 16 characters or
+   * more. By default made of `redis` and what names the backends, which clients do not know; needed with backends of your
+   * own and no `redis`.
    */
   readonly secret?: string;
 };
 
 export interface Middleware {
   (request: IncomingMessage, response: ServerResponse, next?: (error?: unknown) => void): void;
-  /** Ends the streams that go through it, and closes what it opened. */
+  /**
+   * Ends the listening streams that go through it, finishes what runs, ends the rest after `drainSeconds`, and closes what
+   * it opened. What comes later gets 503, but for the requests that are to be served here. Idempotent.
+   */
   close(): Promise<void>;
 }
 
@@ -86,16 +95,22 @@ export class ConfigurationError extends Error {
 
 /** The proxy of the CLI, in your process. Throws ConfigurationError. */
 export function createProxy(options: ProxyOptions): Proxy {
-  const { config, telemetry, given } = prepare(options);
+  const { config, telemetry, given } = prepare(options, true);
   let running: Promise<Running> | undefined;
+  let closed = false;
   return {
     async listen() {
+      if (closed) throw new Error('This proxy is closed: create another one');
       running ??= start(config, telemetry, DEADLINES, given);
       const { port, opsPort } = await running;
       return { port, opsPort };
     },
     async close() {
-      await (await running)?.stop();
+      closed = true;
+      // One that never listened has closed what it had opened.
+      const begun = await running?.catch(() => undefined);
+      await begun?.stop();
+      telemetry.close();
     },
   };
 }
@@ -107,7 +122,10 @@ export function createProxy(options: ProxyOptions): Proxy {
  * written as JSON again. Throws ConfigurationError.
  */
 export function sessionAffinity({ secret, ...options }: MiddlewareOptions): Middleware {
-  const { config, telemetry, given } = prepare(options);
+  const { config, telemetry, given } = prepare(options, false, [
+    ...unfit(options, LISTENING, 'the middleware, which listens nowhere'),
+    ...secretFaults(secret, options),
+  ]);
   const named = config.dns ?? config.cloudMap;
   const hop = createHmac('sha256', 'mcp-affinity hop')
     .update(secret ?? JSON.stringify([config.redis ?? '', named ?? '', config.backends.toSorted()]))
@@ -117,20 +135,27 @@ export function sessionAffinity({ secret, ...options }: MiddlewareOptions): Midd
   const rules = { ...config, host: '0.0.0.0' };
   const door = createDoor(house.router, config, telemetry);
   const middleware = (request: IncomingMessage, response: ServerResponse, next?: () => void): void => {
-    if (next !== undefined && isHop(request.headers[HEADER.affinityHop], hop)) next();
-    else {
-      const fault = entryFault(request, rules);
-      if (fault === undefined) door.enter(request, response, targetOf(request));
-      else door.turnAway(request, response, fault);
+    if (next !== undefined && isHop(request.headers[HEADER.affinityHop], hop)) {
+      forgetHop(request);
+      return next();
     }
+    const fault = entryFault(request, rules);
+    return fault === undefined
+      ? door.enter(request, response, targetOf(request))
+      : door.turnAway(request, response, fault);
   };
-  return Object.assign(middleware, {
-    async close() {
-      door.close();
-      door.cut();
-      await house.close();
-    },
-  });
+  async function end(): Promise<void> {
+    door.close();
+    const done = new AbortController();
+    const late = delay(config.drainSeconds * 1000, undefined, { signal: done.signal }).catch(() => {});
+    await Promise.race([door.done(), late]);
+    done.abort();
+    door.cut();
+    await house.close();
+    telemetry.close();
+  }
+  let ending: Promise<void> | undefined;
+  return Object.assign(middleware, { close: () => (ending ??= end()) });
 }
 
 /** Express takes the path that it is mounted at off `url`; the backends are asked at the whole one. */
@@ -148,17 +173,48 @@ function isHop(value: string | string[] | undefined, hop: string): boolean {
   );
 }
 
-function prepare({ backends, sessions, logger, registry, ...rest }: ProxyOptions) {
-  const own = backends !== undefined && 'list' in backends ? backends : undefined;
-  const parsed = checkOptions({ ...rest, backends: own === undefined ? backends : [NOWHERE] });
-  if (parsed.kind === 'faults') throw new ConfigurationError(parsed.faults.join('; '));
-  const telemetry = createTelemetry({
-    level: parsed.config.logLevel,
-    ...(logger !== undefined && { destination: logger }),
-    ...(registry !== undefined && { registry }),
-  });
-  return { config: parsed.config, telemetry, given: { sessions, backends: own } };
+/** A secret that a handler might show. */
+function forgetHop(request: IncomingMessage): void {
+  request.rawHeaders = withoutHeaders(request.rawHeaders, (name) => name === HEADER.affinityHop);
+  delete request.headers[HEADER.affinityHop];
 }
 
+function secretFaults(secret: unknown, { backends, redis }: AffinityOptions): readonly string[] {
+  if (secret === undefined && (!isOwn(backends) || redis !== undefined)) return [];
+  if (typeof secret === 'string' && secret.length >= SECRET_LENGTH) return [];
+  return [`secret: expected ${SECRET_LENGTH} characters or more, the same in all tasks`];
+}
+const SECRET_LENGTH = 16;
+
+function isOwn(backends: AffinityOptions['backends']): backends is Backends {
+  return backends instanceof Object && 'list' in backends;
+}
+
+/** `found` are faults that were found before; `listens`: there will be a line that says so. */
+function prepare(options: ProxyOptions, listens: boolean, found: readonly string[] = []) {
+  const { backends, sessions, logger, registry, ...rest } = options;
+  const own = isOwn(backends) ? backends : undefined;
+  const parsed = checkOptions(own === undefined ? { ...rest, backends } : { ...rest, ...NOWHERE });
+  const faults = [
+    ...found,
+    ...(own === undefined ? [] : unfit(rest, DISCOVERING, 'backends of your own')),
+    ...(registry !== undefined && holdsMetrics(registry) ? [REGISTRY_TAKEN] : []),
+    ...(parsed.kind === 'faults' ? parsed.faults : []),
+  ];
+  if (parsed.kind === 'faults' || faults.length > 0) throw new ConfigurationError(faults.join('; '));
+  const { config } = parsed;
+  const { logLevel: level, emf } = config;
+  const telemetry = createTelemetry({ level, emf, listens, registry, destination: logger });
+  return { config, telemetry, given: { sessions, backends: own } };
+}
+
+const LISTENING = ['port', 'host', 'opsPort', 'opsHost', 'opsToken', 'path', 'passthrough'] as const;
+const DISCOVERING = ['dns', 'cloudMap', 'backendPort'] as const;
 /** Stands for a list of backends where there is none: it is not used. */
-const NOWHERE = 'http://0.0.0.0:1';
+const NOWHERE = { backends: ['http://0.0.0.0:1'], dns: undefined, cloudMap: undefined, backendPort: undefined };
+const REGISTRY_TAKEN =
+  'registry: expected one that holds no metrics of mcp-affinity yet; give each its own, and join them by Registry.merge';
+
+function unfit(options: ProxyOptions, names: readonly (keyof ProxyOptions)[], beside: string): readonly string[] {
+  return names.flatMap((name) => (options[name] === undefined ? [] : [`${name}: expected nothing with ${beside}`]));
+}

@@ -1,6 +1,6 @@
 /** One request that is passed through, and its answer: both are streamed, and an answer that breaks is cut, not ended. */
 import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http';
-import { lingering } from './body.ts';
+import { isBodyless, lingering } from './body.ts';
 import type { Refusal } from './contract.ts';
 import { responseHeaders } from './headers.ts';
 import type { Journey } from './journey.ts';
@@ -116,8 +116,4 @@ function show(answer: IncomingMessage, response: ServerResponse, closing: boolea
   response.writeHead(answer.statusCode ?? 502, answer.statusMessage ?? '', headers);
   response.flushHeaders();
   answer.pipe(response);
-}
-
-function isBodyless({ headers }: IncomingMessage): boolean {
-  return headers['transfer-encoding'] === undefined && Number(headers['content-length'] ?? 0) === 0;
 }

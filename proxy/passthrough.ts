@@ -10,7 +10,7 @@ import { startJourney } from './journey.ts';
 import type { Journey, JourneyRooms } from './journey.ts';
 import { PassedRequest } from './passing.ts';
 import type { Passing } from './passing.ts';
-import { NO_BACKEND, STOPPING, refuse } from './refusal.ts';
+import { CLOSED, NO_BACKEND, refuse } from './refusal.ts';
 import { ResponseSink } from './sink.ts';
 import { passUpgrade, refuseUpgrade } from './upgrades.ts';
 
@@ -68,7 +68,7 @@ export function createPassthrough(rooms: PassthroughRooms): Passthrough {
       passing.start();
     },
     upgrade(request, socket, head, target) {
-      if (closing) return refuseUpgrade(request, socket, STOPPING);
+      if (closing) return refuseUpgrade(request, socket, CLOSED);
       prepare(request, target, rooms.trustProxy, { connection: 'Upgrade', upgrade: 'websocket' });
       const journey = startJourney(rooms, request.rawHeaders);
       const passing = passUpgrade(request, socket, journey);

@@ -38,6 +38,14 @@ export const STOPPING: Refusal = {
   message: 'The proxy stopped before the answer came: the outcome is unknown',
   retryAfter: 1,
 };
+/** Nothing of it has run. */
+export const CLOSED: Refusal = {
+  kind: 'refuse',
+  status: 503,
+  code: CODE.server,
+  message: 'Service unavailable: the proxy is stopping, try again',
+  retryAfter: 1,
+};
 export const ID_TAKEN: Refusal = {
   kind: 'refuse',
   status: 502,

@@ -47,8 +47,15 @@ function levelOf(event: RoutingEvent): Level {
   }
 }
 
-export function createLog(level: Level, destination: LogDestination = stdout()): (event: RoutingEvent) => void {
-  let waiting: string[] | undefined = [];
+export type LogOptions = {
+  readonly level: Level;
+  readonly destination?: LogDestination | undefined;
+  /** A line `listening` is to come, and the others wait for it, or for a `fault` or `stopped` that comes instead. */
+  readonly listens: boolean;
+};
+
+export function createLog({ level, destination = stdout(), listens }: LogOptions): (event: RoutingEvent) => void {
+  let waiting: string[] | undefined = listens ? [] : undefined;
   const door: LogDestination = { write: (line) => (waiting ? void waiting.push(line) : destination.write(line)) };
   const logger = pino(
     {

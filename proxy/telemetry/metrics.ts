@@ -40,6 +40,11 @@ export function createMetrics(registry: Registry = new Registry()): Metrics {
   };
 }
 
+/** Whether metrics of ours are there already: a registry holds each but once. */
+export function holdsMetrics(registry: Registry): boolean {
+  return registry.getSingleMetric('mcp_affinity_exchanges_total') !== undefined;
+}
+
 /** Gauges of prom-client's that are called totals, which is for counters; each is the sum of another one. */
 const MISNAMED = ['nodejs_active_resources_total', 'nodejs_active_handles_total', 'nodejs_active_requests_total'];
 

@@ -9,11 +9,13 @@ import type { Metrics, Registry } from './metrics.ts';
 
 export type TelemetryOptions = {
   readonly level: Level;
-  readonly destination?: LogDestination;
+  readonly destination?: LogDestination | undefined;
   /** A new one by default. */
-  readonly registry?: Registry;
+  readonly registry?: Registry | undefined;
   /** Writes metrics for CloudWatch among the log lines, under this name of the service. */
   readonly emf?: string | undefined;
+  /** The line `listening` comes first: true by default. Who listens nowhere would wait for it for ever. */
+  readonly listens?: boolean;
 };
 
 export type TelemetryWithMetrics = Telemetry & {
@@ -29,14 +31,14 @@ export type TelemetryWithMetrics = Telemetry & {
 };
 
 /**
- * Records into a registry of its own and writes JSON lines to `destination` (stdout, without delay). The line `listening`
- * is always written, and first: earlier ones wait for it, or for a `fault` or `stopped` that comes instead. Session ids
- * are shown as the first 8 hex digits of their SHA-256, and never label a metric; nor does an address or a path.
+ * Records into a registry of its own and writes JSON lines to `destination` (stdout, without delay). Where somebody
+ * listens, the line `listening` is always written, and first. Session ids are shown as the first 8 hex digits of their
+ * SHA-256, and never label a metric; nor does an address or a path.
  */
 export function createTelemetry(options: TelemetryOptions): TelemetryWithMetrics {
   const metrics = createMetrics(options.registry);
   const destination = options.destination ?? stdout();
-  const log = createLog(options.level, destination);
+  const log = createLog({ level: options.level, destination, listens: options.listens ?? true });
   const write = (line: string): void => destination.write(line);
   const emf = options.emf === undefined ? undefined : startEmf({ service: options.emf, write });
   return {

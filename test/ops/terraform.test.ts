@@ -125,7 +125,7 @@ describe('log lines that are counted', () => {
 /** As a proxy writes it, at the level that Terraform leaves as it is. */
 function lineOf(event: RoutingEvent): Readonly<Record<string, unknown>> {
   const lines: string[] = [];
-  const log = createLog('info', { write: (line) => void lines.push(line) });
+  const log = createLog({ level: 'info', destination: { write: (line) => void lines.push(line) }, listens: true });
   log({ type: 'listening', port: 1, opsPort: 2, path: '/mcp', backends: [] });
   log(event);
   return z.record(z.string(), z.unknown()).parse(JSON.parse(lines.at(-1) ?? ''));

@@ -1,0 +1,253 @@
+/** The library as a program uses it: what it takes, refuses and says, what parsers before it may do, how it ends. */
+
+import { createServer, type RequestListener, type Server } from 'node:http';
+import { gzipSync } from 'node:zlib';
+import express, { type RequestHandler } from 'express';
+import { Registry } from 'prom-client';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import {
+  type AffinityOptions,
+  type Backends,
+  ConfigurationError,
+  type Middleware,
+  createProxy,
+  sessionAffinity,
+} from '../../proxy/index.ts';
+import { startServers } from '../house/servers.ts';
+import { type Talk, startTalk } from '../house/talk.ts';
+import { until } from '../house/until.ts';
+
+const SILENT = { logger: { write() {} } };
+
+async function listen(listener: RequestListener): Promise<{ readonly server: Server; readonly port: number }> {
+  const server = createServer(listener);
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  onTestFinished(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  const address = server.address();
+  return { server, port: typeof address === 'object' && address ? address.port : 0 };
+}
+
+type Front = {
+  readonly affinity: Middleware;
+  readonly url: string;
+  readonly lines: () => Record<string, unknown>[];
+  /** Resolves when a call with that key has begun at a server. */
+  readonly begun: (key: string) => Promise<unknown>;
+};
+
+/** Two servers behind an app that only routes, with these in front of the middleware. */
+async function front(options: Partial<AffinityOptions> = {}, before: readonly RequestHandler[] = []): Promise<Front> {
+  const servers = await startServers(['a', 'b']);
+  onTestFinished(() => servers.close());
+  const text: string[] = [];
+  const logger = { write: (line: string) => void text.push(line) };
+  const affinity = sessionAffinity({ backends: servers.origins, logger, ...options });
+  onTestFinished(() => affinity.close());
+  const app = express();
+  for (const one of before) app.use(one);
+  const { port } = await listen(app.use('/mcp', affinity));
+  return {
+    affinity,
+    url: `http://127.0.0.1:${port}/mcp`,
+    lines: () => text.map((line) => JSON.parse(line)),
+    begun: (key) => until(`${key} runs`, () => servers.effects().some((effect) => effect.key === key)),
+  };
+}
+
+async function talkTo(url: string): Promise<Talk> {
+  const talk = await startTalk(url);
+  onTestFinished(() => talk.close());
+  return talk;
+}
+
+/** A POST of these bytes in the talk's session. */
+async function post(talk: Talk, url: string, body: Buffer, more: Record<string, string> = {}) {
+  const headers = {
+    'content-type': 'application/json',
+    accept: 'application/json, text/event-stream',
+    'mcp-session-id': talk.sessionId,
+    ...more,
+  };
+  const answer = await fetch(url, { method: 'POST', headers, body: new Uint8Array(body) });
+  return { status: answer.status, text: await answer.text() };
+}
+const PING = Buffer.from(JSON.stringify({ jsonrpc: '2.0', id: 7, method: 'ping' }));
+
+describe('a parser before the middleware', () => {
+  test('has unpacked the body: it goes on as what it is', async () => {
+    const { url } = await front({}, [express.json()]);
+    const answer = await post(await talkTo(url), url, gzipSync(PING), { 'content-encoding': 'gzip' });
+    expect(answer).toMatchObject({ status: 200, text: expect.stringContaining('"id":7') });
+  });
+
+  test('has left an empty body where it read nothing, as older ones do: the bytes are read', async () => {
+    const older: RequestHandler = (request, _response, next) => {
+      request.body = {};
+      next();
+    };
+    const { url } = await front({}, [older]);
+    const talk = await talkTo(url);
+    expect((await post(talk, url, PING)).status).toBe(200);
+    expect((await talk.count()).slice(1)).toBe('1');
+  });
+
+  test('has made a Buffer or a string of it', async () => {
+    for (const parser of [express.raw({ type: () => true }), express.text({ type: () => true })]) {
+      const { url } = await front({}, [parser]);
+      expect((await (await talkTo(url)).count()).slice(1)).toBe('1');
+    }
+  });
+
+  test('has swallowed it: 500 and a line that says so, not a request that hangs', async () => {
+    const { url, lines } = await front({}, [
+      (request, _response, next) => void request.on('end', () => next()).resume(),
+    ]);
+    const answer = await fetch(url, { method: 'POST', headers: { 'content-type': 'application/json' }, body: '{}' });
+    expect(answer.status).toBe(500);
+    expect(lines()).toMatchObject([
+      { msg: 'fault', err: { message: 'the body was read before us, and request.body is not set' } },
+    ]);
+  });
+});
+
+test('the middleware writes its log lines as they come, and counts into the registry that it is given', async () => {
+  const registry = new Registry();
+  const { url, lines } = await front({ registry, logLevel: 'debug' });
+  const talk = await talkTo(url);
+  await talk.count();
+  await until('the call is told', () => lines().filter(({ msg }) => msg === 'exchange').length >= 3);
+  expect(lines()[0]).toMatchObject({ msg: 'session', change: 'opened' });
+  const text = await registry.metrics();
+  expect(text).toMatch(/^mcp_affinity_exchanges_total\{verb="post",outcome="answered",status="200"\} [1-9]/m);
+  expect(text).toMatch(/^mcp_affinity_sessions\{state="ready"\} 1$/m);
+});
+
+test('backends of your own are checked like all others, and not closed', async () => {
+  const servers = await startServers(['a', 'b']);
+  onTestFinished(() => servers.close());
+  const listed = (...ids: string[]) =>
+    ids.map((id) => ({ id, origin: servers.get(id).origin, draining: false, suspect: false }));
+  let current = listed('a');
+  let tell = () => {};
+  let closed = false;
+  const backends: Backends = {
+    list: () => current,
+    suspect() {},
+    onChange: (f) => ((tell = f), () => {}),
+    close: async () => void (closed = true),
+  };
+  const text: string[] = [];
+  const logger = { write: (line: string) => void text.push(line) };
+  const proxy = createProxy({ backends, port: 0, opsPort: 0, healthPath: '/health', logger });
+  const { port } = await proxy.listen();
+  const talk = await startTalk(`http://127.0.0.1:${port}/mcp`);
+  expect(await talk.task('ping')).toBe('a');
+  current = listed('a', 'b');
+  tell();
+  servers.get('a').pause();
+  await until('a is found dead', () => text.some((line) => line.includes('"state":"dead"')));
+  expect(await talk.task('ping')).toBe('b');
+  await talk.close();
+  await proxy.close();
+  expect(closed).toBe(false);
+});
+
+describe('the end', () => {
+  test('of the middleware: what runs is finished, the stream ends, what comes later is refused', async () => {
+    const { affinity, url, begun } = await front();
+    const talk = await talkTo(url);
+    const call = talk.task('effect', { key: 'k', ms: 700 });
+    await begun('k');
+    await affinity.close();
+    expect(await call).toMatch(/^[ab]$/);
+    expect(await post(talk, url, PING)).toEqual({
+      status: 503,
+      text: '{"jsonrpc":"2.0","id":7,"error":{"code":-32000,"message":"Service unavailable: the proxy is stopping, try again"}}',
+    });
+    await affinity.close();
+  });
+
+  test('of the middleware: drainSeconds is all that is given', async () => {
+    const { affinity, url, begun } = await front({ drainSeconds: 0 });
+    const talk = await talkTo(url);
+    const call = talk.call('safe_effect', { key: 'k', ms: 60_000 }).catch((error: Error) => error.message);
+    await begun('k');
+    await affinity.close();
+    expect(await call).toContain('The proxy stopped before the answer came: the outcome is unknown');
+  });
+
+  test('of a proxy that could not listen, and of one that never did', async () => {
+    const { port } = await listen(() => {});
+    const proxy = createProxy({ backends: ['http://127.0.0.1:1'], port, opsPort: 0, ...SILENT });
+    await expect(proxy.listen()).rejects.toThrow(`--port ${port} on 127.0.0.1 cannot be listened on (EADDRINUSE)`);
+    await proxy.close();
+    const unused = createProxy({ backends: ['http://127.0.0.1:1'], ...SILENT });
+    await unused.close();
+    await expect(unused.listen()).rejects.toThrow('This proxy is closed');
+  });
+});
+
+test('a handler does not see what the tasks know each other by', async () => {
+  const seen: string[][] = [];
+  const own = await listen((request, response) => app(request, response));
+  const affinity = sessionAffinity({ backends: [`http://127.0.0.1:${own.port}`], ...SILENT });
+  onTestFinished(() => affinity.close());
+  const app = express().use('/mcp', affinity, (request, response) => {
+    seen.push([...Object.keys(request.headers), ...request.rawHeaders.filter((_, at) => at % 2 === 0)]);
+    response.json({ jsonrpc: '2.0', id: 7, result: {} });
+  });
+  const url = `http://127.0.0.1:${own.port}/mcp`;
+  const answer = await fetch(url, { method: 'POST', headers: { 'content-type': 'application/json' }, body: PING });
+  expect(answer.status).toBe(200);
+  expect(seen).toHaveLength(1);
+  expect(seen.flat().filter((name) => name.toLowerCase().includes('hop'))).toEqual([]);
+  expect(seen.flat()).toContain('mcp-affinity-backend');
+});
+
+describe('a configuration that cannot be', () => {
+  const backends = ['http://10.0.0.7:3000'];
+  const own: Backends = { list: () => [], suspect() {}, onChange: () => () => {}, close: async () => {} };
+  const taken = new Registry();
+  const fault = (build: () => unknown): string => {
+    try {
+      build();
+    } catch (error) {
+      return error instanceof ConfigurationError ? error.message : String(error);
+    }
+    return 'none';
+  };
+
+  test.each<[string, () => unknown, string]>([
+    ['nothing at all', () => createProxy({}), 'backends: expected at least one backend, got nothing'],
+    [
+      'a port of the middleware',
+      () => sessionAffinity(Object.assign({ backends }, { port: 8080, path: '/mcp' })),
+      'port: expected nothing with the middleware, which listens nowhere; path: expected nothing with the middleware, which listens nowhere',
+    ],
+    [
+      'two ways of discovery',
+      () => createProxy({ backends: own, dns: 'mcp.internal:3000' }),
+      'dns: expected nothing with backends of your own',
+    ],
+    [
+      'a short secret',
+      () => sessionAffinity({ backends, secret: 'hush' }),
+      'secret: expected 16 characters or more, the same in all tasks',
+    ],
+    [
+      'no secret where there is nothing to make one of',
+      () => sessionAffinity({ backends: own }),
+      'secret: expected 16 characters or more, the same in all tasks',
+    ],
+    [
+      'a registry that another proxy counts into',
+      () => [createProxy({ backends, registry: taken }), createProxy({ backends, registry: taken })],
+      'registry: expected one that holds no metrics of mcp-affinity yet; give each its own, and join them by Registry.merge',
+    ],
+  ])('%s', (_name, build, expected) => {
+    expect(fault(build)).toBe(expected);
+  });
+});
