@@ -1,22 +1,21 @@
 /** The packed package in an empty project: the library, its types, the server part and the bin, without our tools. */
 
-import { execFile, spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { execFile } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { z } from 'zod';
+import { type Packed, installPacked } from '../house/packed.ts';
 import { type TestServers, startServers } from '../house/servers.ts';
 import { startTalk } from '../house/talk.ts';
 
 const run = promisify(execFile);
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-const folder = mkdtempSync(join(tmpdir(), 'mcp-affinity-package-'));
-const PACKED = z.array(z.object({ filename: z.string() })).min(1);
 let servers: TestServers;
+let packed: Packed;
+let folder: string;
 
 /** What a user writes: five lines that matter. */
 const APP = `
@@ -47,11 +46,8 @@ export { ConfigurationError, proxy, state, task };
 
 beforeAll(async () => {
   servers = await startServers(['a', 'b']);
-  const { stdout } = await run('npm', ['pack', '--json', '--pack-destination', folder], { cwd: ROOT });
-  const [packed] = PACKED.parse(JSON.parse(stdout.slice(stdout.indexOf('['))));
-  writeFileSync(join(folder, 'package.json'), JSON.stringify({ name: 'empty', type: 'module', private: true }));
-  const quiet = ['--no-audit', '--no-fund', '--loglevel=error'];
-  await run('npm', ['install', ...quiet, `./${packed?.filename}`, 'express'], { cwd: folder });
+  packed = await installPacked('express');
+  ({ folder } = packed);
   writeFileSync(join(folder, 'app.js'), APP);
   writeFileSync(join(folder, 'proxy.js'), PROXY);
   writeFileSync(join(folder, 'typed.ts'), TYPED);
@@ -59,25 +55,19 @@ beforeAll(async () => {
 
 afterAll(async () => {
   await servers.close();
-  rmSync(folder, { recursive: true, force: true });
+  packed.remove();
 });
 
 /** Starts a program there, and speaks through the port that its first line says. */
 async function speakThrough(command: string, args: readonly string[]): Promise<string[]> {
-  const { PATH = '' } = process.env;
-  const child = spawn(command, args, { cwd: folder, env: { PATH }, stdio: ['ignore', 'pipe', 'inherit'] });
+  const program = await packed.start(command, args);
   try {
-    const line = await new Promise<string>((resolve, reject) => {
-      createInterface(child.stdout).once('line', resolve);
-      child.once('exit', (code) => reject(new Error(`${command} ended with ${code} before it listened`)));
-    });
-    const { port } = z.object({ port: z.number() }).parse(JSON.parse(line));
-    const talk = await startTalk(`http://127.0.0.1:${port}/mcp`);
+    const talk = await startTalk(`http://127.0.0.1:${program.port}/mcp`);
     const said = [await talk.count(), await talk.count(), await talk.count()];
     await talk.close();
     return said.map((one) => one.slice(1));
   } finally {
-    child.kill('SIGTERM');
+    await program.stop();
   }
 }
 
