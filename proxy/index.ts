@@ -5,63 +5,21 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { DEADLINES } from './app.ts';
 import { entryFault } from './admit.ts';
 import { checkOptions } from './config.ts';
-import type { Config } from './config.ts';
 import { HEADER } from './contract.ts';
-import type { Backends, Sessions } from './contract.ts';
+import type { Backends } from './contract.ts';
 import { createDoor } from './door.ts';
 import { withoutHeaders } from './headers.ts';
+import type { AffinityOptions, MiddlewareOptions, ProxyOptions } from './library-options.ts';
 import { start } from './main.ts';
 import type { Running } from './main.ts';
 import { buildHouse } from './rooms.ts';
 import { holdsMetrics } from './telemetry/metrics.ts';
 import { createTelemetry } from './telemetry/telemetry.ts';
-import type { TelemetryOptions } from './telemetry/telemetry.ts';
 
 export { SessionsUnavailable } from './contract.ts';
-export type { Backend, Backends, Session, Sessions } from './contract.ts';
-
-/** What both faces take. Times are in seconds; each has the default of its flag (`docs/options.md`). */
-export type AffinityOptions = Partial<
-  Pick<
-    Config,
-    | 'sessionTtl'
-    | 'holdSeconds'
-    | 'answerSeconds'
-    | 'onSessionLost'
-    | 'replay'
-    | 'chaosMigrate'
-    | 'maxSessions'
-    | 'zone'
-    | 'allowedHosts'
-    | 'allowedOrigins'
-    | 'maxBody'
-    | 'trustProxy'
-    | 'healthPath'
-    | 'refreshSeconds'
-    | 'backendPort'
-    | 'drainSeconds'
-    | 'emf'
-    | 'logLevel'
-  >
-> & {
-  /** Origins, as in `http://10.0.0.7:3000`; or your own discovery, which you close. Needed without `dns` and `cloudMap`. */
-  readonly backends?: readonly string[] | Backends;
-  /** A name as `--dns` takes it, as in `mcp.internal:3000`. */
-  readonly dns?: string;
-  /** A service as `--cloud-map` takes it, as in `mcp.local/server`. */
-  readonly cloudMap?: string;
-  /** A URL as `--redis` takes it, or several of a cluster. */
-  readonly redis?: string | readonly string[];
-  /** Your own registry, in the place of `redis`; you close it. */
-  readonly sessions?: Sessions;
-  /** Where log lines go, each with its line feed: stdout by default. */
-  readonly logger?: TelemetryOptions['destination'];
-  /** The prom-client Registry that the metrics are put into: a new one by default. */
-  readonly registry?: TelemetryOptions['registry'];
-};
-
-export type ProxyOptions = AffinityOptions &
-  Partial<Pick<Config, 'port' | 'host' | 'opsPort' | 'opsHost' | 'opsToken' | 'path' | 'passthrough'>>;
+export type { Backend, Backends, Journal, JsonObject, Session, Sessions } from './contract.ts';
+export type { AffinityOptions, MiddlewareOptions, ProxyOptions } from './library-options.ts';
+export type { LogDestination } from './telemetry/log.ts';
 
 export interface Proxy {
   /** Rejects when a port cannot be had. */
@@ -69,15 +27,6 @@ export interface Proxy {
   /** Takes nothing new, finishes what runs, ends the rest after `drainSeconds`. Idempotent, and for good. */
   close(): Promise<void>;
 }
-
-export type MiddlewareOptions = AffinityOptions & {
-  /**
-   * Tells requests that another task's middleware sends on from those of clients: the same in all tasks, 16 characters or
-   * more. By default made of `redis` and what names the backends, which clients do not know; needed with backends of your
-   * own and no `redis`.
-   */
-  readonly secret?: string;
-};
 
 export interface Middleware {
   (request: IncomingMessage, response: ServerResponse, next?: (error?: unknown) => void): void;

@@ -37,7 +37,7 @@ import { findTaskId, memoryState, type SessionState } from 'mcp-affinity/server'
 const proxy: Proxy = createProxy({ backends: ['http://127.0.0.1:3000'], holdSeconds: 5 });
 const state: SessionState = memoryState({ ttlSeconds: 60 });
 const task: Promise<string> = findTaskId();
-createServer(sessionAffinity({ backends: ['http://127.0.0.1:3000'], replay: 'never' }));
+createServer(sessionAffinity({ backends: ['http://127.0.0.1:3000'], replay: 'never', redis: process.env['REDIS_URL'] }));
 // @ts-expect-error: a word that is no policy
 createProxy({ backends: [], replay: 'sometimes' });
 export type Own = { backends: Backends; sessions: Sessions };
@@ -99,6 +99,7 @@ test.each([
   const flags = [
     '--noEmit',
     '--strict',
+    '--exactOptionalPropertyTypes',
     '--target',
     'es2024',
     '--module',

@@ -9,6 +9,10 @@ import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { OPTIONS } from '../../proxy/options.ts';
 
+/** In code the way of discovery is the one that is given. */
+const IN_CODE = Object.keys(OPTIONS)
+  .filter((name) => name !== 'discovery')
+  .toSorted();
 const CLI = fileURLToPath(new URL('../../proxy/cli.ts', import.meta.url));
 
 function start(args: readonly string[], env: Record<string, string> = {}) {
@@ -89,11 +93,24 @@ test('a right one listens, says where in the first line, and ends with 0 when to
   }
 });
 
-test('docs/options.md names each option, by flag and environment, and no other', () => {
+test('docs/options.md names each option, by flag, environment and in code, and no other', () => {
   const page = readFileSync(new URL('../../docs/options.md', import.meta.url), 'utf8');
-  const rows = [...page.matchAll(/^\| (`--[^|]*) \| ([^|]*) \|/gm)];
-  const named = (column: 1 | 2, pattern: RegExp) => rows.flatMap((row) => row[column]?.match(pattern) ?? []).toSorted();
+  const rows = [...page.matchAll(/^\| (`--[^|]*) \| ([^|]*) \| ([^|]*) \|/gm)];
+  const named = (column: 1 | 2 | 3, pattern: RegExp) =>
+    rows.flatMap((row) => row[column]?.match(pattern) ?? []).toSorted();
   const all = Object.values(OPTIONS);
   expect(named(1, /(?<=`--)[a-z-]+/g)).toEqual(all.map(({ flag }): string => flag).toSorted());
   expect(named(2, /(?<=`)[A-Z_]+(?=`)/g)).toEqual(all.map(({ env }): string => env).toSorted());
+  expect(named(3, /(?<=`)\w+(?=`)/g)).toEqual(IN_CODE);
+});
+
+test('each option in code says its default', () => {
+  const source = readFileSync(new URL('../../proxy/library-options.ts', import.meta.url), 'utf8');
+  const said = [...source.matchAll(/\/\*\*([^]*?)\*\/\s+readonly (\w+)\?:/g)];
+  const documented = new Map(said.map(([, words = '', name = '']) => [name, words.replaceAll(/\s+(\* )?/g, ' ')]));
+  expect(IN_CODE.filter((name) => !documented.has(name))).toEqual([]);
+  for (const [name, option] of Object.entries(OPTIONS)) {
+    if (!('fallback' in option) || name === 'discovery') continue;
+    expect(documented.get(name)).toContain(`Default: ${option.fallback}.`);
+  }
 });

@@ -1,0 +1,111 @@
+/** What a program says to the library: the options of `createProxy` and `sessionAffinity`. Defaults are those of the flags. */
+import type { Backends, Sessions } from './contract.ts';
+import type { LogDestination } from './telemetry/log.ts';
+import type { Registry } from './telemetry/metrics.ts';
+
+/** What the proxy and the middleware take. What cannot be is a ConfigurationError that names the option and what it got. */
+export type AffinityOptions = {
+  /**
+   * The backends' origins, as in `http://10.0.0.7:3000`: no path, each host and port once. Or discovery of your own, over
+   * which checks and drains are laid, and which you close. Needed without `dns` and `cloudMap`.
+   */
+  readonly backends?: readonly string[] | Backends | undefined;
+  /**
+   * The DNS name of all backends: with a port, as in `mcp.internal:3000`, its A and AAAA records; without, its SRV records
+   * (RFC 2782). Asked for as it is, without search domains. Default: none.
+   */
+  readonly dns?: string | undefined;
+  /** The AWS Cloud Map namespace and service of all backends, as in `mcp.local/server`. Default: none. */
+  readonly cloudMap?: string | undefined;
+  /** The port of backends that register none (`AWS_INSTANCE_PORT`) with Cloud Map. Default: none. */
+  readonly backendPort?: number | undefined;
+  /** Seconds from one question of DNS or Cloud Map to the next, from 0.1; sooner where a record's TTL ends. Default: 2. */
+  readonly refreshSeconds?: number | undefined;
+  /**
+   * A path that a healthy backend answers with 2xx, asked every 2 s; finds hung backends too. Not the MCP endpoint's.
+   * Default: none, a TCP connect.
+   */
+  readonly healthPath?: string | undefined;
+  /**
+   * Where sessions are registered, shared by all proxies: `redis://user:password@host:6379/0`,
+   * `redis+sentinel://host,host/NAME`, `redis+cluster://host`, with `rediss` over TLS; several `redis://` URLs are a
+   * cluster. Default: none, in memory.
+   */
+  readonly redis?: string | readonly string[] | undefined;
+  /** A registry of your own in the place of `redis` or memory; you close it. */
+  readonly sessions?: Sessions | undefined;
+  /** Seconds that an idle session lives, whole ones from 1. Default: 86400. */
+  readonly sessionTtl?: number | undefined;
+  /** Seconds that an exchange waits for a home before 503; 0 refuses at once. Default: 10. */
+  readonly holdSeconds?: number | undefined;
+  /** Seconds, from 0.1, that a backend may take to begin its answer before 504; or `off`, without end. Default: off. */
+  readonly answerSeconds?: number | 'off' | undefined;
+  /** When the home of a session is lost: migrate it, or answer 404, so that the client starts over. Default: migrate. */
+  readonly onSessionLost?: 'migrate' | 'not-found' | undefined;
+  /**
+   * Which requests are sent again when nobody knows whether they ran: none, those that may run twice (reads, lists, tools
+   * marked `readOnlyHint` or `idempotentHint`: MCP 2025-11-25, ToolAnnotations), or all. Default: safe.
+   */
+  readonly replay?: 'never' | 'safe' | 'always' | undefined;
+  /** A drill for server authors: each quiet session is migrated before every request. Default: off. */
+  readonly chaosMigrate?: boolean | undefined;
+  /** A backend that holds so many sessions gets no new ones; all full: 503 with `Retry-After`. Default: unlimited. */
+  readonly maxSessions?: number | undefined;
+  /** The proxy's own zone: backends known to be in it are preferred. Default: with Cloud Map the ECS task's, else none. */
+  readonly zone?: string | undefined;
+  /**
+   * Names that a request's Host may have, without port; others get 403 (MCP 2025-11-25, "Security Warning"). Default: any
+   * in the middleware; of a proxy, loopback names where it listens on loopback, else any.
+   */
+  readonly allowedHosts?: readonly string[] | undefined;
+  /**
+   * Origins that a request may come from, as in `https://app.example.com`; others get 403. Default: one that equals the
+   * Host; of a proxy that listens on loopback, loopback ones too.
+   */
+  readonly allowedOrigins?: readonly string[] | undefined;
+  /** Bytes of the largest request body that is read; a larger one gets 413. A parser before has a limit of its own. Default: 4194304. */
+  readonly maxBody?: number | undefined;
+  /**
+   * Proxies in front whose `X-Forwarded-*` or `Forwarded` (RFC 7239) is believed, from 0 to 32; what nobody is believed to
+   * have said is dropped. Default: 0.
+   */
+  readonly trustProxy?: number | undefined;
+  /** Seconds that `close()` may take to finish what runs. Default: 25. */
+  readonly drainSeconds?: number | undefined;
+  /** Metrics for CloudWatch among the log lines, in the embedded metric format: `on`, or a name for `Service`. Default: off. */
+  readonly emf?: string | undefined;
+  /** Default: info. */
+  readonly logLevel?: 'error' | 'warn' | 'info' | 'debug' | undefined;
+  /** Takes each log line, JSON with its line feed. Default: stdout. */
+  readonly logger?: LogDestination | undefined;
+  /** The prom-client Registry that the metrics are put into: one for each proxy or middleware. Default: a new one. */
+  readonly registry?: Registry | undefined;
+};
+
+/** What the proxy takes besides. */
+export type ProxyOptions = AffinityOptions & {
+  /** Where clients come in; 0 picks a free port. Default: 8080. */
+  readonly port?: number | undefined;
+  /** The address that is listened on. Default: 127.0.0.1. */
+  readonly host?: string | undefined;
+  /** Where the status page, metrics, health and orders are; 0 picks a free port. Default: 9464. */
+  readonly opsPort?: number | undefined;
+  /** The address of these. Default: as `host`. */
+  readonly opsHost?: string | undefined;
+  /** What operators show there as `Authorization: Bearer …` (RFC 6750), 16 characters or more. Default: none, orders are taken from loopback only. */
+  readonly opsToken?: string | undefined;
+  /** The MCP endpoint's path, exactly, the same at the backends. Default: /mcp. */
+  readonly path?: string | undefined;
+  /** Whether other paths, WebSockets included, go to any healthy backend; else they get 404. Default: on. */
+  readonly passthrough?: boolean | undefined;
+};
+
+/** What the middleware takes besides. */
+export type MiddlewareOptions = AffinityOptions & {
+  /**
+   * Tells requests that another task's middleware sends on from those of clients: 16 characters or more, the same in all
+   * tasks. Default: made of `redis` and what names the backends, which clients do not know; needed with backends of your
+   * own and no `redis`.
+   */
+  readonly secret?: string | undefined;
+};
