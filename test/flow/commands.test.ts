@@ -7,6 +7,7 @@ import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { COMMANDS } from '../../proxy/cli/help.ts';
+import { CHILD_ENV } from '../house/child-env.ts';
 import { type Flow, startFlow, startProxy } from '../house/flow.ts';
 import { refusing } from '../house/nasty.ts';
 import { soon, until } from '../house/until.ts';
@@ -25,7 +26,7 @@ function start(
   args: readonly string[],
   env: Record<string, string> = {},
 ): { child: ChildProcess; ended: Promise<Ran> } {
-  const own = { OPS_URL: flow.proxies[0]!.opsUrl, ...env };
+  const own = { ...CHILD_ENV, OPS_URL: flow.proxies[0]!.opsUrl, ...env };
   const child = spawn(process.execPath, [CLI, ...args], { env: own, stdio: ['pipe', 'pipe', 'pipe'] });
   const ended = Promise.all([text(child.stdout), text(child.stderr), once(child, 'close')]);
   onTestFinished(() => void child.kill('SIGKILL'));

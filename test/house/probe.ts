@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import type { Row } from '../../client/probe/evidence.ts';
+import { CHILD_ENV } from './child-env.ts';
 import { soon, until } from './until.ts';
 
 const PROGRAM = fileURLToPath(new URL('../../client/probe.ts', import.meta.url));
@@ -27,7 +28,7 @@ export type Recording = Probe & {
 };
 
 export function startProbe(args: readonly string[], ms = DEADLINE): Probe {
-  const child = spawn(process.execPath, [PROGRAM, ...args], { env: {}, stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(process.execPath, [PROGRAM, ...args], { env: CHILD_ENV, stdio: ['ignore', 'pipe', 'pipe'] });
   const ended = Promise.all([text(child.stdout), text(child.stderr), once(child, 'close')]);
   const said = ended.then(([out, err]) => ({ out, err, code: child.exitCode }));
   return { child, ended: soon('the end of the probe', said, ms) };

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import { CHILD_ENV } from './child-env.ts';
 import { freePort } from './redis.ts';
 
 const PROGRAM = fileURLToPath(new URL('server.ts', import.meta.url));
@@ -128,9 +129,8 @@ function newLife(env: Readonly<Record<string, string>>): Life {
 
   return {
     async begin(port) {
-      const { PATH = '' } = process.env;
       const stdio: ['ignore', 'pipe', 'pipe'] = ['ignore', 'pipe', 'pipe'];
-      const begun = spawn(process.execPath, [PROGRAM], { env: { PATH, PORT: String(port), ...env }, stdio });
+      const begun = spawn(process.execPath, [PROGRAM], { env: { ...CHILD_ENV, PORT: String(port), ...env }, stdio });
       child = begun;
       running.add(begun);
       begun.once('exit', () => running.delete(begun));

@@ -8,6 +8,7 @@ import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
 import { CallToolResultSchema } from '@modelcontextprotocol/sdk/types.js';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { CHILD_ENV } from '../house/child-env.ts';
 import { startFront } from '../house/front.ts';
 import { type Packed, installPacked } from '../house/packed.ts';
 import { freePort, startRedis } from '../house/redis.ts';
@@ -88,9 +89,8 @@ async function startTasks(lines: string): Promise<Tasks> {
   const balanced: string[] = [];
 
   async function begin(port: number): Promise<void> {
-    const { PATH = '' } = process.env;
     const child = spawn(process.execPath, [file], {
-      env: { PATH, PORT: String(port), ...env },
+      env: { ...CHILD_ENV, PORT: String(port), ...env },
       stdio: ['ignore', 'ignore', 'pipe'],
     });
     let said = '';

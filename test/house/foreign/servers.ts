@@ -3,6 +3,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { connect, createServer } from 'node:net';
+import { CHILD_ENV } from '../child-env.ts';
 import { soon, until } from '../until.ts';
 
 /** How one server of a kind is started. */
@@ -78,9 +79,8 @@ function newServer(id: string, port: number, start: (port: number) => Start): Fo
     async restart() {
       await kill();
       const { command, args, env } = start(port);
-      const { PATH = '' } = process.env;
       const stdio: ['ignore', 'ignore', 'pipe'] = ['ignore', 'ignore', 'pipe'];
-      const begun = spawn(command, args, { env: { PATH, ...env }, stdio });
+      const begun = spawn(command, args, { env: { ...CHILD_ENV, ...env }, stdio });
       child = begun;
       running.add(begun);
       begun.once('exit', () => running.delete(begun));
