@@ -16,6 +16,7 @@ import type { Config } from './config.ts';
 import { REDIS } from './contract.ts';
 import type { Activity, Backends, Sessions } from './contract.ts';
 import type { Telemetry } from './events.ts';
+import { lentBackends, lentSessions } from './lent.ts';
 import { WATCHED_MS } from './plans.ts';
 import { connectRedis } from './redis/connection.ts';
 import type { RedisConnection } from './redis/connection.ts';
@@ -48,7 +49,8 @@ export function openRegistry(
   own?: Sessions,
 ): Registry {
   const redis = url === undefined ? undefined : connectRedis({ url, record });
-  const { sessions, byHash } = own === undefined ? openSessions(redis, sessionTtl) : { sessions: own };
+  const { sessions, byHash } =
+    own === undefined ? openSessions(redis, sessionTtl) : { sessions: lentSessions(own, record) };
   const marks = (key: string, lifeMs?: number): Marks =>
     redis === undefined ? memoryMarks() : redisMarks(redis, key, lifeMs === undefined ? {} : { lifeMs });
   const [drains, orders, watched] = [marks(REDIS.drains), marks(REDIS.orders), marks(REDIS.watched, WATCHED_MS)];
@@ -67,7 +69,7 @@ export function openRegistry(
       drains.close();
       orders.close();
       watched.close();
-      if (own === undefined) await sessions.close();
+      await sessions.close();
       redis?.close();
     },
   };
@@ -108,22 +110,10 @@ export function discover(config: Config, record: Telemetry['record'], hearers: H
     return { backends: checked(inner), found: soonEnough([inner.ready, findZone()]), zone: () => zone };
   }
   const zone = (): string | undefined => config.zone;
-  if (own !== undefined) return { backends: checked(lent(own)), found: Promise.resolve(), zone };
+  if (own !== undefined) return { backends: checked(lentBackends(own, record)), found: Promise.resolve(), zone };
   if (dns === undefined) return { backends: checked(staticBackends(origins)), found: Promise.resolve(), zone };
   const inner = dnsBackends({ ...asking, ...dns });
   return { backends: checked(inner), found: soonEnough([inner.ready]), zone };
-}
-
-/** The same, but whoever closes it closes nothing. */
-function lent(backends: Backends): Backends {
-  return {
-    list: () => backends.list(),
-    suspect: (id, cause) => backends.suspect(id, cause),
-    drains: (id) => backends.drains?.(id),
-    answers: (id) => backends.answers?.(id),
-    onChange: (f) => backends.onChange(f),
-    close: async () => {},
-  };
 }
 
 /** Resolves with all of these, or when a start should wait no longer. */

@@ -45,7 +45,7 @@ export function admit(head: Head, rules: AdmitRules): Admitted {
 const NOT_FOUND: Admitted = { kind: 'refused', status: 404 };
 
 /** Path and query: a target in absolute form (RFC 9112, section 3.2.2) loses its authority. Undefined for any other. */
-function targetOf(url: string): string | undefined {
+export function targetOf(url: string): string | undefined {
   if (url.startsWith('/')) return url;
   if (!/^https?:\/\/[^/?#]/i.test(url) || !URL.canParse(url)) return undefined;
   const { pathname, search } = new URL(url);

@@ -3,6 +3,7 @@ import { Agent as HttpAgent } from 'node:http';
 import type { ClientRequestArgs } from 'node:http';
 import { Agent as HttpsAgent } from 'node:https';
 import type { RequestOptions } from 'node:https';
+import { connect } from 'node:net';
 import type { Duplex } from 'node:stream';
 
 const CONNECT_MS = 3000;
@@ -33,6 +34,21 @@ export function createAgents(): { readonly http: HttpAgent; readonly https: Http
       https.destroy();
     },
   };
+}
+
+/** Why no connection can be made there; undefined where one can. */
+export function connectFault(origin: string): Promise<Error | undefined> {
+  const { hostname, port, protocol } = new URL(origin);
+  const host = hostname.replaceAll(/[[\]]/g, '');
+  const socket = connect({ host, port: Number(port || (protocol === 'https:' ? 443 : 80)) });
+  return new Promise((resolve) => {
+    inTime(socket, 'connect')
+      .once('error', resolve)
+      .once('connect', () => {
+        socket.destroy();
+        resolve(undefined);
+      });
+  });
 }
 
 /** An address that nobody answers at fails like one that refuses. */

@@ -53,7 +53,8 @@ export function createDoor(router: Router, rules: DoorRules, telemetry: Telemetr
     if (over) return refuse(sink, CLOSED, idsOf({ intent }));
     const leave = new AbortController();
     response.once('close', () => {
-      if (!response.writableFinished) leave.abort();
+      // Somebody before us may end an answer too, as a limit of its age does.
+      if (!response.writableFinished || !sink.over) leave.abort();
     });
     if (response.destroyed) return;
     const run = { exchange: exchangeOf(request, intent, asked, leave.signal, rules.trustProxy), sink, leave };
@@ -128,6 +129,7 @@ export const SENTENCES = {
   413: 'Payload too large',
   415: 'Unsupported Content-Encoding: the body must be sent as it is',
   500: INTERNAL.message,
+  508: 'Loop detected: the task that sent this on was told another redis or secret, or other backends',
 } as const;
 
 export function recordRefusal(telemetry: Telemetry, status: number): void {

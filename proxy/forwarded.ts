@@ -137,18 +137,25 @@ function elementsOf(lines: readonly string[]): readonly ReadonlyMap<string, stri
   }
   return elements.filter(({ size }) => size > 0);
 }
-/** One pair, or none, and what ends it. An address without its quotes is let pass: many write it so. */
-const PAIR = /[ \t]*(?:([\w!#$%&'*+.^`|~-]+)=(?:([\w!#$%&'*+.^`|~:[\]-]+)|"((?:[^"\\]|\\.)*)"))?[ \t]*([,;]|$)/y;
+/**
+ * One pair, or none, and what ends it. An address without its quotes is let pass: many write it so. Blanks are in one
+ * place only where there is no pair: in two, a long run of them could be shared out in as many ways as it is long.
+ */
+const PAIR = /[ \t]*(?:([\w!#$%&'*+.^`|~-]+)=(?:([\w!#$%&'*+.^`|~:[\]-]+)|"((?:[^"\\]|\\.)*)")[ \t]*)?([,;]|$)/y;
 
 /** An address without port, zone and brackets; an IPv4 one that came in IPv6's clothes as itself; else `unknown`. */
 function addressOf(entry: string): string {
   const [, bracketed, bare = entry] = /^(?:\[([^\]]*)\]|([\d.]+))(?::\d{1,5})?$/.exec(entry) ?? [];
   const [text = ''] = (bracketed ?? bare).toLowerCase().split('%', 1);
   const address = text.startsWith('::ffff:') && text.includes('.') ? text.slice(7) : text;
-  if (address.includes(':')) return address.length <= 45 && URL.canParse(`http://[${address}]`) ? address : UNKNOWN;
+  if (address.includes(':')) return isIPv6(address) ? address : UNKNOWN;
   return IPV4.test(address) ? address : UNKNOWN;
 }
 const UNKNOWN = 'unknown';
+
+function isIPv6(text: string): boolean {
+  return /^[\da-f:.]{2,45}$/.test(text) && URL.canParse(`http://[${text}]`);
+}
 const IPV4 = /^(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.(?=\d)|$)){4}$/;
 
 function portOf(host: string | undefined, proto: string): string {

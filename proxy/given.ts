@@ -46,15 +46,26 @@ function flagAndVariable(name: string): string {
 export function readObject(options: Readonly<Record<string, unknown>>): Read {
   const given = new Map<string, Given>();
   const faults = Object.keys(options)
-    .filter((name) => !(name in OPTIONS))
+    .filter((name) => !Object.hasOwn(OPTIONS, name))
     .map((name) => `${name}: unknown option`);
   for (const [name, option] of Object.entries<Option>(OPTIONS)) {
     const value = options[name];
-    const values = (Array.isArray(value) ? value : [value]).filter((one) => one !== undefined).map(written);
-    if (values.length > 0) given.set(name, { source: name, values });
+    const fault = value === undefined ? undefined : faultOf(value, option.many === true);
+    if (fault !== undefined) faults.push(`${name}: ${fault}`);
+    if (value !== undefined && fault === undefined)
+      given.set(name, { source: name, values: [value].flat().map(written) });
     else if (option.fallback !== undefined) given.set(name, { source: name, values: [option.fallback] });
   }
   return { given, faults, wanted: (name) => name };
+}
+
+/** What cannot be written on the command line. */
+function faultOf(value: unknown, many: boolean): string | undefined {
+  const all: readonly unknown[] = Array.isArray(value) ? value : [value];
+  if (Array.isArray(value) && !many) return `expected one value, got ${all.length}`;
+  if (all.length === 0) return 'expected at least one value, got none';
+  const at = all.findIndex((one) => !['string', 'number', 'boolean'].includes(typeof one));
+  return at < 0 ? undefined : `expected text, a number or a boolean, got ${all[at] === null ? 'null' : typeof all[at]}`;
 }
 
 /** As it would be written on the command line. */

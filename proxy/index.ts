@@ -3,12 +3,13 @@ import { createHmac, timingSafeEqual } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
 import { DEADLINES } from './app.ts';
-import { entryFault } from './admit.ts';
+import { entryFault, targetOf } from './admit.ts';
 import { checkOptions } from './config.ts';
 import { HEADER } from './contract.ts';
 import type { Backends } from './contract.ts';
 import { createDoor } from './door.ts';
 import { withoutHeaders } from './headers.ts';
+import { lentLogger, partFaults } from './lent.ts';
 import type { AffinityOptions, MiddlewareOptions, ProxyOptions } from './library-options.ts';
 import { start } from './main.ts';
 import type { Running } from './main.ts';
@@ -22,7 +23,7 @@ export type { AffinityOptions, MiddlewareOptions, ProxyOptions } from './library
 export type { LogDestination } from './telemetry/log.ts';
 
 export interface Proxy {
-  /** Rejects when a port cannot be had. */
+  /** Rejects when a port cannot be had; it may be called again then. */
   listen(): Promise<{ readonly port: number; readonly opsPort: number }>;
   /** Takes nothing new, finishes what runs, ends the rest after `drainSeconds`. Idempotent, and for good. */
   close(): Promise<void>;
@@ -50,9 +51,15 @@ export function createProxy(options: ProxyOptions): Proxy {
   return {
     async listen() {
       if (closed) throw new Error('This proxy is closed: create another one');
-      running ??= start(config, telemetry, DEADLINES, given);
-      const { port, opsPort } = await running;
-      return { port, opsPort };
+      const begun = (running ??= start(config, telemetry, DEADLINES, given));
+      try {
+        const { port, opsPort } = await begun;
+        return { port, opsPort };
+      } catch (error) {
+        // The port may be free another time.
+        if (running === begun) running = undefined;
+        throw error;
+      }
     },
     async close() {
       closed = true;
@@ -75,22 +82,27 @@ export function sessionAffinity({ secret, ...options }: MiddlewareOptions): Midd
     ...unfit(options, LISTENING, 'the middleware, which listens nowhere'),
     ...secretFaults(secret, options),
   ]);
-  const named = config.dns ?? config.cloudMap;
+  // While a deployment changes the list of backends, tasks of both lists must know each other.
+  const common = config.redis ?? config.dns ?? config.cloudMap ?? config.backends.toSorted();
   const hop = createHmac('sha256', 'mcp-affinity hop')
-    .update(secret ?? JSON.stringify([config.redis ?? '', named ?? '', config.backends.toSorted()]))
+    .update(secret ?? JSON.stringify(common))
     .digest('hex');
   const house = buildHouse({ ...config, passthrough: false }, telemetry, { ...given, mark: [HEADER.affinityHop, hop] });
   // The listener is yours, and so is what it may be called: any Host, and an Origin that equals it.
   const rules = { ...config, host: '0.0.0.0' };
   const door = createDoor(house.router, config, telemetry);
   const middleware = (request: IncomingMessage, response: ServerResponse, next?: () => void): void => {
-    if (next !== undefined && isHop(request.headers[HEADER.affinityHop], hop)) {
+    const sent = request.headers[HEADER.affinityHop];
+    if (next !== undefined && isHop(sent, hop)) {
       forgetHop(request);
       return next();
     }
-    const fault = entryFault(request, rules);
+    // It would be sent on to a task that does not know ours either, and so on without end.
+    if (sent !== undefined) return door.turnAway(request, response, 508);
+    const target = targetOf(wholeUrl(request)) ?? 404;
+    const fault = entryFault(request, rules) ?? (typeof target === 'number' ? target : undefined);
     return fault === undefined
-      ? door.enter(request, response, targetOf(request))
+      ? door.enter(request, response, String(target))
       : door.turnAway(request, response, fault);
   };
   async function end(): Promise<void> {
@@ -108,10 +120,10 @@ export function sessionAffinity({ secret, ...options }: MiddlewareOptions): Midd
 }
 
 /** Express takes the path that it is mounted at off `url`; the backends are asked at the whole one. */
-function targetOf(request: IncomingMessage): string {
+function wholeUrl(request: IncomingMessage): string {
   return 'originalUrl' in request && typeof request.originalUrl === 'string'
     ? request.originalUrl
-    : (request.url ?? '/');
+    : (request.url ?? '');
 }
 
 function isHop(value: string | string[] | undefined, hop: string): boolean {
@@ -136,24 +148,32 @@ function secretFaults(secret: unknown, { backends, redis }: AffinityOptions): re
 const SECRET_LENGTH = 16;
 
 function isOwn(backends: AffinityOptions['backends']): backends is Backends {
-  return backends instanceof Object && 'list' in backends;
+  return typeof backends === 'object' && !Array.isArray(backends);
 }
 
 /** `found` are faults that were found before; `listens`: there will be a line that says so. */
 function prepare(options: ProxyOptions, listens: boolean, found: readonly string[] = []) {
   const { backends, sessions, logger, registry, ...rest } = options;
   const own = isOwn(backends) ? backends : undefined;
+  const lacking = partFaults({ sessions, backends: own, logger, registry });
   const parsed = checkOptions(own === undefined ? { ...rest, backends } : { ...rest, ...NOWHERE });
   const faults = [
     ...found,
     ...(own === undefined ? [] : unfit(rest, DISCOVERING, 'backends of your own')),
-    ...(registry !== undefined && holdsMetrics(registry) ? [REGISTRY_TAKEN] : []),
+    ...lacking,
+    ...(lacking.length === 0 && registry !== undefined && holdsMetrics(registry) ? [REGISTRY_TAKEN] : []),
     ...(parsed.kind === 'faults' ? parsed.faults : []),
   ];
   if (parsed.kind === 'faults' || faults.length > 0) throw new ConfigurationError(faults.join('; '));
   const { config } = parsed;
   const { logLevel: level, emf } = config;
-  const telemetry = createTelemetry({ level, emf, listens, registry, destination: logger });
+  const telemetry = createTelemetry({
+    level,
+    emf,
+    listens,
+    registry,
+    ...(logger && { destination: lentLogger(logger) }),
+  });
   return { config, telemetry, given: { sessions, backends: own } };
 }
 

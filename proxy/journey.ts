@@ -27,6 +27,8 @@ export type Journey = {
   next(): boolean;
   /** What goes there; until then a failure is ours. */
   watch(sent: ClientRequest): void;
+  /** No connection could be made. */
+  unreached(cause: Error): void;
   /** What to tell the client: `NO_BACKEND` when no connection was made, so that no handler ran. */
   fail(cause: Error): Refusal;
   /** Counts it. Status is what the client saw. */
@@ -43,6 +45,11 @@ export function startJourney(
   const tried = new Set<string>();
   let to: Backend | undefined;
   let fate: 'unsent' | 'connecting' | 'connected' = 'unsent';
+  function blame(cause: Error): void {
+    if (to === undefined || blameOf(cause) !== 'backend') return;
+    if (!to.suspect) telemetry.record({ type: 'suspect', backend: to.id, cause: cause.message });
+    backends.suspect(to.id, cause);
+  }
   return {
     get to() {
       return to;
@@ -68,12 +75,10 @@ export function startJourney(
         telemetry.record({ type: 'fault', error: cause });
         return INTERNAL;
       }
-      if (blameOf(cause) === 'backend') {
-        if (!to.suspect) telemetry.record({ type: 'suspect', backend: to.id, cause: cause.message });
-        backends.suspect(to.id, cause);
-      }
+      blame(cause);
       return NO_BACKEND;
     },
+    unreached: blame,
     end(status, outcome) {
       const seconds = (now() - since) / 1000;
       telemetry.record({ type: 'exchange', verb: 'other', status, outcome, seconds, backend: to?.id, trace });

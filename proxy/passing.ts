@@ -2,6 +2,7 @@
 import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http';
 import { isBodyless, lingering } from './body.ts';
 import type { Refusal } from './contract.ts';
+import { flushHead, writeHead } from './head.ts';
 import { responseHeaders } from './headers.ts';
 import type { Journey } from './journey.ts';
 import { NO_BACKEND, OUTCOME_UNKNOWN, STOPPING, refuse } from './refusal.ts';
@@ -49,9 +50,18 @@ export class PassedRequest implements Passing {
 
   sending(sent: ClientRequest): void {
     this.#journey.watch(sent);
+    sent.once('upgrade', (_answer, socket) => {
+      socket.destroy();
+      this.failed(new Error('the backend switches protocols, unasked'));
+    });
   }
 
   answered(answer: IncomingMessage): void {
+    const { 'transfer-encoding': coding } = answer.headers;
+    if (coding !== undefined && coding.toLowerCase() !== 'chunked') {
+      answer.destroy();
+      return this.failed(new Error(`the backend's answer is in the coding ${coding}`));
+    }
     this.#answer = answer;
     this.#ending = 'answered';
     // Before it is cut: then nobody can tell any more who has left.
@@ -60,6 +70,7 @@ export class PassedRequest implements Passing {
     });
     show(answer, this.#response, this.#closing);
     if (this.#closing) this.#endStream();
+    return undefined;
   }
 
   failed(cause: Error): void {
@@ -113,7 +124,7 @@ export class PassedRequest implements Passing {
 function show(answer: IncomingMessage, response: ServerResponse, closing: boolean): void {
   const headers = responseHeaders(answer.rawHeaders, undefined);
   if (closing) headers.push('connection', 'close');
-  response.writeHead(answer.statusCode ?? 502, answer.statusMessage ?? '', headers);
-  response.flushHeaders();
+  writeHead(response, answer.statusCode ?? 502, headers, answer.statusMessage ?? '');
+  flushHead(response);
   answer.pipe(response);
 }

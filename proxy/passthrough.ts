@@ -3,7 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { createProxyMiddleware } from 'http-proxy-middleware';
 import type { Plugin } from 'http-proxy-middleware';
-import { createAgents } from './agents.ts';
+import { connectFault, createAgents } from './agents.ts';
 import { CODE } from './contract.ts';
 import { passedHeaders } from './incoming.ts';
 import { startJourney } from './journey.ts';
@@ -73,8 +73,13 @@ export function createPassthrough(rooms: PassthroughRooms): Passthrough {
       const journey = startJourney(rooms, request.rawHeaders);
       const passing = passUpgrade(request, socket, journey);
       run(request, { passing, journey }, socket);
-      if (journey.next()) wayOf(journey).upgrade(request, socket, head);
-      else passing.refuse(NO_BACKEND);
+      const go = (reached: boolean): void => {
+        if (socket.destroyed) return;
+        if (closing) passing.refuse(CLOSED);
+        else if (reached) wayOf(journey).upgrade(request, socket, head);
+        else passing.refuse(NO_BACKEND);
+      };
+      reach(journey).then(go, (error: unknown) => passing.failed(asError(error)));
     },
     close() {
       closing = true;
@@ -85,6 +90,16 @@ export function createPassthrough(rooms: PassthroughRooms): Passthrough {
       agents.close();
     },
   };
+}
+
+/** Chooses a backend that takes connections: an upgrade that has been sent cannot go elsewhere. False when none is left. */
+async function reach(journey: Journey): Promise<boolean> {
+  while (journey.next()) {
+    const cause = await connectFault(journey.to?.origin ?? '');
+    if (cause === undefined) return true;
+    journey.unreached(cause);
+  }
+  return false;
 }
 
 /** What is sent on is read from the request itself. */

@@ -1,6 +1,7 @@
 /** The client's response as a Sink: back-pressure, keep-alive comments, and what the client has been shown. */
 import type { ServerResponse } from 'node:http';
 import type { RawHeaders, Sink, SseEvent } from './contract.ts';
+import { flushHead, writeHead } from './head.ts';
 import { headerValue } from './headers.ts';
 
 /** An ALB closes what is silent for 60 s; TCP keep-alive and HTTP/2 PING do not count (AWS, "Connection idle timeout"). */
@@ -19,6 +20,7 @@ export class ResponseSink implements Sink {
   readonly #options: ResponseSinkOptions;
   #shown: Sink['shown'] = 'nothing';
   #betweenEvents = true;
+  #over = false;
   #silence: NodeJS.Timeout | undefined;
 
   constructor(response: ServerResponse, options: ResponseSinkOptions) {
@@ -30,14 +32,19 @@ export class ResponseSink implements Sink {
     return this.#shown;
   }
 
+  /** It was ended, or broken off, by us. */
+  get over(): boolean {
+    return this.#over;
+  }
+
   head(status: number, headers: RawHeaders): void {
     const response = this.#response;
     if (this.#shown !== 'nothing' || response.destroyed) return;
     const streams = headerValue(headers, 'content-type')?.toLowerCase().startsWith('text/event-stream') === true;
     this.#shown = streams && status < 300 ? 'stream' : 'body';
-    response.writeHead(status, this.#options.closing() ? [...headers, 'connection', 'close'] : [...headers]);
+    writeHead(response, status, this.#options.closing() ? [...headers, 'connection', 'close'] : headers);
     if (this.#shown !== 'stream') return;
-    response.flushHeaders();
+    flushHead(response);
     this.#silence = setTimeout(() => this.#keepAlive(), this.#options.keepAliveMs ?? KEEP_ALIVE_MS).unref();
     response.once('close', () => clearTimeout(this.#silence));
   }
@@ -69,11 +76,13 @@ export class ResponseSink implements Sink {
   }
 
   end(): void {
+    this.#over = true;
     clearTimeout(this.#silence);
     this.#response.end();
   }
 
   cut(): void {
+    this.#over = true;
     clearTimeout(this.#silence);
     this.#response.destroy();
   }

@@ -59,6 +59,7 @@ const LEVELS: readonly (readonly string[])[] = [
     'door',
     'body',
     'sink',
+    'head',
     'incoming',
     'passthrough',
     'agents',
@@ -69,7 +70,7 @@ const LEVELS: readonly (readonly string[])[] = [
     'ops/',
     'status/',
   ],
-  ['main', 'rooms', 'operations', 'adapters', 'index', 'library-options', 'cli', 'cli/', 'version'],
+  ['main', 'rooms', 'operations', 'adapters', 'index', 'library-options', 'lent', 'cli', 'cli/', 'version'],
 ];
 /** The levels that each level may use, and those of which it may know the types only. */
 const USES: readonly { readonly whole: readonly number[]; readonly types: readonly number[] }[] = [

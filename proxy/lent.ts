@@ -1,0 +1,113 @@
+/** Parts of somebody's own, held at arm's length: whatever they throw or leave out ends no process, and nothing is lost. */
+import { SessionsUnavailable } from './contract.ts';
+import type { Backend, Backends, Sessions } from './contract.ts';
+import type { Telemetry } from './events.ts';
+import type { LogDestination } from './telemetry/log.ts';
+
+/** What each part must be able to do. */
+const ABILITIES = {
+  sessions: ['find', 'create', 'replace', 'end', 'onChange', 'countByBackend'],
+  backends: ['list', 'suspect', 'onChange'],
+  logger: ['write'],
+  registry: ['registerMetric', 'removeSingleMetric', 'getSingleMetric', 'metrics'],
+} as const;
+
+/** A sentence for each part that cannot do what it must; what is undefined was not lent. */
+export function partFaults(parts: Readonly<Record<keyof typeof ABILITIES, unknown>>): readonly string[] {
+  return Object.entries(ABILITIES).flatMap(([name, abilities]) => {
+    const part = Object.entries(parts).find(([one]) => one === name)?.[1];
+    const lacking = part === undefined ? [] : abilities.filter((ability) => !can(part, ability));
+    return lacking.length === 0 ? [] : [`${name}: expected an object that has ${lacking.join(', ')}`];
+  });
+}
+
+function can(part: unknown, ability: string): boolean {
+  return part instanceof Object && typeof Reflect.get(part, ability) === 'function';
+}
+
+type Recorder = Telemetry['record'];
+
+/** Closing it closes nothing. A backend at no origin is left out, and said once. */
+export function lentBackends(own: Backends, record: Recorder): Backends {
+  const said = new Set<string>();
+  let last: readonly Backend[] = [];
+  function attempt<T>(call: () => T, otherwise: T): T {
+    try {
+      return call();
+    } catch (error) {
+      record({ type: 'fault', error: asError(error) });
+      return otherwise;
+    }
+  }
+  function sound(backend: Backend): readonly Backend[] {
+    const origin = originOf(backend.origin);
+    if (origin !== undefined) {
+      return [{ ...NEITHER, ...backend, origin }];
+    }
+    const message = `backends: expected an origin, as in http://10.0.0.7:3000, got ${JSON.stringify(backend.origin)}`;
+    if (!said.has(message)) record({ type: 'fault', error: new Error(message) });
+    said.add(message);
+    return [];
+  }
+  return {
+    list: () => (last = attempt(() => own.list().flatMap(sound), last)),
+    suspect: (id, cause) => attempt(() => own.suspect(id, cause), undefined),
+    drains: (id) => attempt(() => own.drains?.(id), undefined),
+    answers: (id) => attempt(() => own.answers?.(id), undefined),
+    onChange: (f) => own.onChange(f),
+    close: async () => {},
+  };
+}
+
+/** What may be left out. */
+const NEITHER = { draining: false, suspect: false };
+
+function originOf(origin: unknown): string | undefined {
+  const url = typeof origin === 'string' && URL.canParse(origin) ? new URL(origin) : undefined;
+  return url !== undefined && /^https?:$/.test(url.protocol) ? url.origin : undefined;
+}
+
+/** Whatever it throws means that it cannot be reached. Closing it closes nothing. */
+export function lentSessions(own: Sessions, record: Recorder): Sessions {
+  let counted: ReadonlyMap<string, number> = new Map();
+  async function reach<T>(call: () => Promise<T>): Promise<T> {
+    try {
+      return await call();
+    } catch (error) {
+      if (error instanceof SessionsUnavailable) throw error;
+      record({ type: 'fault', error: asError(error) });
+      throw new SessionsUnavailable('the registry threw', { cause: error });
+    }
+  }
+  return {
+    // Stores say null of what they have not.
+    find: (id, options) => reach(async () => (await own.find(id, options)) ?? undefined),
+    create: (session) => reach(() => own.create(session)),
+    replace: (from, to) => reach(async () => (await own.replace(from, to)) ?? undefined),
+    end: (id) => reach(async () => (await own.end(id)) ?? undefined),
+    onChange: (f) => own.onChange(f),
+    async countByBackend() {
+      try {
+        counted = await reach(() => own.countByBackend());
+      } catch {
+        // Advisory: what was true a moment ago will do.
+      }
+      return counted;
+    },
+    close: async () => {},
+  };
+}
+
+/** One that writes later may fail later. */
+export function lentLogger(own: LogDestination): LogDestination {
+  return {
+    write(line) {
+      const written: unknown = own.write(line);
+      if (written instanceof Promise) written.catch(() => {});
+    },
+  };
+}
+
+function asError(error: unknown): Error {
+  return error instanceof Error ? error : new Error(String(error));
+}
