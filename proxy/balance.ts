@@ -24,7 +24,7 @@ const FAR_PART = 0.5;
 /**
  * The power of two choices: of two backends drawn at random, the one that holds fewer sessions, or as many and runs fewer
  * exchanges. Spreads evenly without every proxy running to the same emptiest backend. Backends of the proxy's own zone
- * are preferred unless they carry twice as much; one that is new counts at first as if it held what the others do.
+ * are preferred unless they carry twice as much; one that is new is filled up to what the others hold as it grows older.
  * Undefined for no candidates.
  */
 export function balance(candidates: readonly Backend[], load: Load): Backend | undefined {
@@ -66,14 +66,14 @@ function lighter(
   return sessions < 0 || (sessions === 0 && exchanges < 0) ? other : one;
 }
 
-/** Sessions held, those to come included; for one that is new, at first, what the others hold on average. */
+/** Sessions held, those to come included; for one that is new, at first, what the others hold on average besides. */
 function burden(one: Backend, all: readonly Backend[], load: Load): number {
   const { now } = load;
   const own = sessionsAt(one, load);
   const youth = 1 - (now - (one.since ?? -Infinity)) / SLOW_START_MS;
   if (youth <= 0 || all.length === 1) return own;
   const others = all.reduce((sum, other) => sum + sessionsAt(other, load), 0) - own;
-  return Math.max(own, (others / (all.length - 1)) * youth);
+  return own + (others / (all.length - 1)) * youth;
 }
 
 /** Held, or being opened. */

@@ -61,6 +61,8 @@ export type Session = {
   readonly changes: number;
   /** Milliseconds since 1970. */
   readonly createdAt: number;
+  /** When it was given its home, in milliseconds since 1970; undefined for its first one. */
+  readonly homedAt?: number;
   readonly owner?: string;
   readonly protocolVersion: string;
   readonly capabilities: JsonObject;

@@ -12,6 +12,8 @@ export type Circumstances = {
   /** Sessions that a backend may hold before it gets no new ones. */
   readonly maxSessions: number;
   readonly onSessionLost: 'migrate' | 'not-found';
+  /** Whether discovery has ever named a backend of that id. */
+  readonly heard: (id: string) => boolean;
 };
 
 export const SESSION_NOT_FOUND: Refusal = {
@@ -46,7 +48,7 @@ export function decide(
     return intent.kind === 'open' ? decideOpen(able, given) : forwardTo(pick(able, runningOnly(given.load)));
   }
   if (session === undefined) return SESSION_NOT_FOUND;
-  const home = given.backends.find(({ id }) => id === session.home.id);
+  const home = given.backends.find(({ id }) => id === session.home.id) ?? newcomer(session, given);
   const fate = given.tried.get(session.home.id);
   if (home !== undefined && (fate === undefined || fate === 'lost')) return { kind: 'forward', to: home };
   if (intent.verb === 'end') return { kind: 'end' };
@@ -54,7 +56,8 @@ export function decide(
     const to = given.onSessionLost === 'migrate' ? newHome(session, given) : undefined;
     return to === undefined ? { kind: 'forward', to: home, stay: true } : migrateTo(to, session, 'drain');
   }
-  if (given.onSessionLost === 'not-found') return withoutMigration(fate);
+  if (given.onSessionLost === 'not-found')
+    return given.backends.length === 0 ? { kind: 'wait' } : withoutMigration(fate);
   const to = roomiest(
     given.backends.filter(({ id }) => isReachable(given.tried.get(id))),
     given,
@@ -62,8 +65,25 @@ export function decide(
   return to === undefined ? { kind: 'wait' } : migrateTo(to, session, reasonOf(fate));
 }
 
+/** Longer than what DNS servers keep of an answer makes one proxy hear of a backend after another. Milliseconds. */
+export const UNHEARD_MS = 60_000;
+
+/**
+ * A home that another proxy gave the session a moment ago, and that discovery has not named here yet: to be asked, as
+ * one that is listed. Not one that was listed, and has left or is dead.
+ */
+function newcomer(
+  { home, homedAt, createdAt }: Session,
+  { backends, heard, load }: Circumstances,
+): Backend | undefined {
+  if (heard(home.id) || load.now - (homedAt ?? createdAt) > UNHEARD_MS) return undefined;
+  // Another has its address now.
+  if (backends.some(({ origin }) => origin === home.origin)) return undefined;
+  return { ...home, draining: false, suspect: false };
+}
+
 /** Where a session may go that could stay: undefined where it is better off at home. */
-export function newHome(session: Session, given: Omit<Circumstances, 'onSessionLost'>): Backend | undefined {
+export function newHome(session: Session, given: Omit<Circumstances, 'onSessionLost' | 'heard'>): Backend | undefined {
   const { backends, tried } = given;
   const others = backends.filter(({ id, draining }) => id !== session.home.id && !draining && isOpen(tried.get(id)));
   return roomiest(
@@ -101,7 +121,11 @@ function roomiest(
 
 function decideOpen(able: readonly Backend[], given: Circumstances): Decision {
   const staying = able.filter(({ draining }) => !draining);
-  if (staying.length > 0 && !staying.some((one) => hasRoom(one, given))) return ALL_FULL;
+  if (staying.length > 0 && !staying.some((one) => hasRoom(one, given))) {
+    // A place that somebody else is about to take may be given back.
+    const { load, maxSessions } = given;
+    return staying.some(({ id }) => (load.held.get(id) ?? 0) < maxSessions) ? { kind: 'wait' } : ALL_FULL;
+  }
   return forwardTo(
     pick(
       able.filter((one) => one.draining || hasRoom(one, given)),

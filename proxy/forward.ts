@@ -10,7 +10,7 @@ import type { Quiet } from './quiet.ts';
 import { ID_TAKEN, NO_ANSWER, NO_BACKEND, OUTCOME_UNKNOWN, REGISTRY_DOWN } from './refusal.ts';
 import { RememberingSink, mayChange } from './remember.ts';
 import { mayReplay } from './replay-safety.ts';
-import { pause, refused } from './story.ts';
+import { count, pause, refused } from './story.ts';
 import type { Rooms, Story, Turn } from './story.ts';
 
 /** An exchange that was lost this often is not sent again. */
@@ -30,12 +30,12 @@ export async function forward(
   }
   const leave = session && (await begin(rooms, session));
   if (leave === 'moving') return moving(rooms, story);
-  const maps = intent.kind === 'open' ? [rooms.running, rooms.opening] : [rooms.running];
-  for (const map of maps) count(map, to, 1);
+  count(rooms.running, to, 1);
   try {
     return await exchangeWith(rooms, story, exchange, session, to);
   } finally {
-    for (const map of maps) count(map, to, -1);
+    count(rooms.running, to, -1);
+    story.giveBack();
     leave?.();
     if (session !== undefined) hearAnswers(rooms, session, story.exchange);
   }
@@ -71,12 +71,6 @@ function hearAnswers({ quiet }: Rooms, session: Session, { intent }: Exchange): 
   }
 }
 
-function count(map: Map<string, number>, { id }: Backend, change: 1 | -1): void {
-  const now = (map.get(id) ?? 0) + change;
-  if (now === 0) map.delete(id);
-  else map.set(id, now);
-}
-
 async function exchangeWith(
   rooms: Rooms,
   story: Story,
@@ -88,7 +82,7 @@ async function exchangeWith(
     const attempt = await rooms.upstream.send(exchange, session, to, story.sink);
     return settle(rooms, story, session, to, await certain(rooms, exchange, session, to, attempt));
   }
-  const memory = new RememberingSink(story.sink, exchange, session, to, rooms);
+  const memory = new RememberingSink(story.sink, exchange, session, to, { ...rooms, stored: story.giveBack });
   const sent = await rooms.upstream.send(exchange, session, to, memory);
   const attempt = await certain(rooms, exchange, session, to, sent);
   const kept = await memory.settled();

@@ -21,6 +21,8 @@ export type KeeperRooms = {
   readonly token: () => string;
   /** Milliseconds. */
   readonly now: () => number;
+  /** Told that the session which the exchange opens is in the registry. */
+  readonly stored: () => void;
 };
 
 /**
@@ -92,7 +94,8 @@ async function orUnavailable(write: () => Promise<Kept>, orphan?: Session): Prom
 }
 
 /** Everything waits until the `initialize` result is there: the head alone shows the session id. */
-function openingKeeper(initialize: JsonRpcRequest, home: Backend, { sessions, token, now }: KeeperRooms): Keeper {
+function openingKeeper(initialize: JsonRpcRequest, home: Backend, rooms: KeeperRooms): Keeper {
+  const { sessions, token, now, stored } = rooms;
   let done = false;
   return {
     wants(queue) {
@@ -110,6 +113,7 @@ function openingKeeper(initialize: JsonRpcRequest, home: Backend, { sessions, to
       const session = opened(initialize, answer, { id, home, revision: token(), now: now() });
       return orUnavailable(async () => {
         const created = await sessions.create(session);
+        stored();
         return created === 'created' ? { kind: 'stored', change: 'opened' } : { kind: 'taken' };
       }, session);
     },

@@ -168,6 +168,7 @@ function house(means: Means, session: Session, to: Backend, said: Said): Session
     ...agreed(said.result),
     backendSessionId,
     home: { id: to.id, origin: to.origin },
+    homedAt: means.now(),
     epoch: session.epoch + 1,
     revision: means.token(),
     changes: session.changes + 1,

@@ -7,6 +7,7 @@ import { reportedBackends } from './backends/releases.ts';
 import type { Config } from './config.ts';
 import type { Backend, Backends, Exchange, RawHeaders, Session, Sessions } from './contract.ts';
 import type { Telemetry } from './events.ts';
+import { hearOf } from './heard.ts';
 import { listedState } from './listed.ts';
 import { createMigrator } from './migrate.ts';
 import { createPassthrough } from './passthrough.ts';
@@ -72,6 +73,7 @@ export function buildHouse(config: Config, telemetry: TelemetryWithMetrics, give
     migrator,
     plans,
     quiet,
+    heard: hearOf(backends),
     opening: new Map(),
     running: new Map(),
   };

@@ -8,7 +8,7 @@ import { SESSION_NOT_FOUND, decide } from './decide.ts';
 import { responseHeaders, traceOf } from './headers.ts';
 import { migratePlanned } from './planned.ts';
 import { INTERNAL, NO_BACKEND, REGISTRY_DOWN } from './refusal.ts';
-import { beginStory, noteEpoch, pause, refused } from './story.ts';
+import { beginStory, keepPlace, noteEpoch, pause, refused } from './story.ts';
 import type { Ending, Rooms, Story, Turn } from './story.ts';
 
 export interface Router {
@@ -113,11 +113,12 @@ async function find(rooms: Rooms, story: Story): Promise<Session | undefined | '
 async function decideNow(rooms: Rooms, story: Story, session: Session | undefined): Promise<Decision> {
   const { intent } = story.exchange;
   const choosing = intent.kind === 'open' || story.tried.size > 0;
-  return decide(intent, session, {
+  const held = choosing ? await rooms.sessions.countByBackend() : NONE;
+  const decision = decide(intent, session, {
     backends: rooms.backends.list(),
     tried: story.tried,
     load: {
-      held: choosing ? await rooms.sessions.countByBackend() : NONE,
+      held,
       opening: rooms.opening,
       running: rooms.running,
       zone: rooms.zone(),
@@ -126,7 +127,11 @@ async function decideNow(rooms: Rooms, story: Story, session: Session | undefine
     },
     maxSessions: rooms.maxSessions,
     onSessionLost: rooms.onSessionLost,
+    heard: rooms.heard,
   });
+  // At once: others that were held for a backend are decided in the same moment.
+  if (intent.kind === 'open' && decision.kind === 'forward') keepPlace(rooms, story, decision.to);
+  return decision;
 }
 
 async function carryOut(

@@ -1,5 +1,6 @@
 /** What the corridor knows of one exchange between its turns. */
 import type {
+  Backend,
   Backends,
   Exchange,
   Fate,
@@ -34,6 +35,8 @@ export type Rooms = {
   readonly maxSessions: number;
   /** The proxy's own, where it is known by now. */
   readonly zone: () => string | undefined;
+  /** Whether discovery has ever named a backend of that id. */
+  readonly heard: (id: string) => boolean;
   /** Sessions that are being opened, by backend id. */
   readonly opening: Map<string, number>;
   /** Exchanges that run, listening ones apart, by backend id. */
@@ -73,6 +76,8 @@ export type Story = {
   listening: Session | undefined;
   /** A planned migration was tried for this exchange: it is not held up again. */
   planned: boolean;
+  /** Gives back the place that is kept for the session that it opens. Idempotent. */
+  giveBack: () => void;
   /** What the client is told once the session has a home again: its request must not go to it. */
   verdict: { readonly refusal: Refusal; readonly ids: readonly JsonRpcId[] } | undefined;
   /** The last backend that was tried. */
@@ -101,6 +106,7 @@ export function beginStory(exchange: Exchange, sink: Sink): Story {
     cursor: undefined,
     listening: undefined,
     planned: false,
+    giveBack: () => {},
     verdict: undefined,
     backend: undefined,
   };
@@ -135,4 +141,20 @@ export function noteEpoch(story: Story, found: Session | undefined): void {
   if (story.epoch !== undefined && story.epoch !== found.epoch && story.tried.get(found.home.id) !== 'unsent')
     story.tried.delete(found.home.id);
   story.epoch = found.epoch;
+}
+
+export function count(map: Map<string, number>, { id }: Backend, change: 1 | -1): void {
+  const now = (map.get(id) ?? 0) + change;
+  if (now === 0) map.delete(id);
+  else map.set(id, now);
+}
+
+/** The session that the story opens counts there, until it is given back. */
+export function keepPlace({ opening }: Rooms, story: Story, to: Backend): void {
+  count(opening, to, 1);
+  let kept = true;
+  story.giveBack = () => {
+    if (kept) count(opening, to, -1);
+    kept = false;
+  };
 }

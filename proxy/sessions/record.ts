@@ -30,7 +30,13 @@ function isRecord(value: unknown): value is SessionRecord {
     isObject(home) &&
     hasTypes(home, { id: 'string', origin: 'string' }) &&
     hasTypes(value, { epoch: 'number', revision: 'string', createdAt: 'number', protocolVersion: 'string' }) &&
-    mayHave(value, { backendSessionId: 'string', changes: 'number', owner: 'string', busyUntil: 'number' }) &&
+    mayHave(value, {
+      backendSessionId: 'string',
+      changes: 'number',
+      homedAt: 'number',
+      owner: 'string',
+      busyUntil: 'number',
+    }) &&
     isObject(value['capabilities']) &&
     isObject(value['serverInfo']) &&
     isJournal(value['journal']) &&

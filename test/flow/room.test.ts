@@ -3,7 +3,9 @@
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { type Flow, type FlowOptions, startFlow } from '../house/flow.ts';
 import { rawOpen, rawStatus } from '../house/by-hand.ts';
-import { until } from '../house/until.ts';
+import { INITIALIZE, startEdge } from '../house/edge.ts';
+import { post } from '../house/raw.ts';
+import { soon, until } from '../house/until.ts';
 
 async function flowWith(options: FlowOptions): Promise<Flow> {
   const flow = await startFlow({ ...options, flags: ['--max-sessions-per-backend', '2'] });
@@ -57,4 +59,33 @@ test('a session that has lost its home is crowded in rather than lost', async ()
   await flow.kill('a');
   for (const talk of talks) expect(await talk.count()).toMatch(/^b/);
   expect(await flow.sessionsAt('b')).toBe(4);
+});
+
+test('those that waited for a backend do not all get in at once', async () => {
+  const flow = await flowWith({ backends: ['a'] });
+  await flow.kill('a');
+  const waiting = Array.from({ length: 8 }, () => rawOpen(flow.url));
+  await until('they have tried it', () => flow.events().some((event) => event.type === 'suspect'));
+  await flow.backend('a').restart();
+  const opened = await Promise.all(waiting);
+  expect(opened.filter(({ status }) => status === 200)).toHaveLength(2);
+  expect(opened.filter(({ status }) => status === 503)).toHaveLength(6);
+  expect(await flow.sessionsAt('a')).toBe(2);
+});
+
+test('a session counts once, though the answer that opens it goes on', async () => {
+  const edge = await startEdge({ flags: ['--max-sessions-per-backend', '2'] });
+  onTestFinished(() => edge.close());
+  const result = { protocolVersion: '2025-11-25', capabilities: {}, serverInfo: { name: 'nasty', version: '1' } };
+  for (const id of ['one', 'two']) {
+    const client = await edge.dial();
+    client.send(post(INITIALIZE));
+    const opening = await soon(`${id} to be asked for`, edge.a.next());
+    opening.stream([['mcp-session-id', id]]).event({ jsonrpc: '2.0', id: INITIALIZE.id, result });
+    expect(await client.saw(id)).toMatch(/^HTTP\/1.1 200/);
+  }
+  // The third is one too many.
+  const client = await edge.dial();
+  client.send(post(INITIALIZE));
+  expect((await client.answer()).status).toBe(503);
 });

@@ -1,10 +1,10 @@
 /** Two proxies on one registry: whichever a request comes through, a session has one home. */
 
-import { afterEach, expect, test } from 'vitest';
+import { afterEach, expect, onTestFinished, test } from 'vitest';
 import type { RoutingEvent } from '../../proxy/events.ts';
 import { type Flow, type FlowOptions, metDead, startFlow, startProxy } from '../house/flow.ts';
 import { rawCall, rawOpen, rawPing, rawStatus } from '../house/by-hand.ts';
-import { CLOCK, through } from '../house/talk.ts';
+import { CLOCK, startTalk, through } from '../house/talk.ts';
 import { until } from '../house/until.ts';
 
 let flow: Flow | undefined;
@@ -78,9 +78,24 @@ test('a stream held at one proxy follows when the other migrates, though the old
   await client.client.subscribeResource({ uri: CLOCK });
   const streams = () => proxies[0]!.events.flatMap((event) => (event.type === 'stream' ? [event.change] : []));
   await until('it listens', () => streams().length === 1);
-  // To this one, the home has left.
-  const third = await startProxy([backend(next).origin], ['--redis', redis().url]);
+  let listed = ['a', 'b'];
+  let tell = () => {};
+  const third = await startProxy([backend(next).origin], ['--redis', redis().url], {
+    backends: {
+      list: () =>
+        listed.map((name) => {
+          const { origin } = backend(name);
+          return { id: new URL(origin).host, origin, draining: false, suspect: false };
+        }),
+      suspect() {},
+      onChange: (f) => ((tell = f), () => {}),
+      async close() {},
+    },
+  });
   try {
+    // To this one, the home has left.
+    listed = [next];
+    tell();
     expect(servers.get(home).running).toBe(true);
     expect(taskOf(await rawCall(third.url, client.sessionId, 'ping'))).toBe(next);
     await until('the stream is at the new home', () => streams().length === 2);
@@ -136,4 +151,24 @@ test('a session that ended at one is over at the other', async () => {
   expect(await rawStatus(one!, 'DELETE', id)).toBe(200);
   await until('the other has heard', async () => (await rawPing(other!, id)).status === 404);
   expect(proxies.flatMap(({ events }) => outcomes(events))).toEqual([]);
+});
+
+test('a home that only the other proxy has heard of yet is asked all the same, and left when it dies', async () => {
+  const begun = await begin({ proxies: 1, redis: true });
+  const at = (...ids: string[]) =>
+    startProxy(
+      ids.map((id) => begun.backend(id).origin),
+      ['--redis', begun.redis().url],
+    );
+  const [knows, knowsNot] = [await at('c'), await at('a', 'b')];
+  onTestFinished(async () => void (await Promise.all([knows.stop(), knowsNot.stop()])));
+  let url = knows.url;
+  const talk = await startTalk(url, { fetch: through(() => url) });
+  onTestFinished(() => talk.close());
+  expect(await talk.count()).toBe('c1');
+  url = knowsNot.url;
+  expect([await talk.count(), await talk.count()]).toEqual(['c2', 'c3']);
+  await begun.kill('c');
+  expect(await talk.count()).toMatch(/^[ab]1$/);
+  expect(outcomes([...knows.events, ...knowsNot.events])).toEqual(['migrated']);
 });

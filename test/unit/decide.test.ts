@@ -4,7 +4,7 @@ import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { type Load, SLOW_START_MS, balance, newest } from '../../proxy/balance.ts';
 import type { Backend, Fate, Intent } from '../../proxy/contract.ts';
-import { type Circumstances, decide } from '../../proxy/decide.ts';
+import { type Circumstances, UNHEARD_MS, decide } from '../../proxy/decide.ts';
 import { newSession } from '../house/sessions.ts';
 
 const backend = (id: string, is: Partial<Backend> = {}): Backend => ({
@@ -39,6 +39,7 @@ function given({ fates = {}, held = new Map(), ...rest }: Given = {}): Circumsta
     load: loaded({ held }),
     maxSessions: Infinity,
     onSessionLost: 'migrate',
+    heard: () => true,
     ...rest,
   };
 }
@@ -97,8 +98,31 @@ describe('a session at home in a', () => {
       { fates: { a: 'unsent' }, onSessionLost: 'not-found' },
       'wait',
     ],
+    [
+      'waits while discovery has named nobody, when it may not migrate',
+      POST,
+      { backends: [], onSessionLost: 'not-found' },
+      'wait',
+    ],
   ])('%s', (_what, intent, circumstances, expected) => {
     expect(words(decide(intent, atA, given(circumstances)))).toBe(expected);
+  });
+});
+
+describe('a session that another proxy gave a home which discovery has not named here yet', () => {
+  const now = 100_000;
+  const atC = newSession({ home: { id: 'c', origin: 'http://c' }, createdAt: now - 1 });
+  const later = loaded({ now: now + UNHEARD_MS });
+  test.each<[string, typeof atC, Parameters<typeof given>[0], string]>([
+    ['goes there', atC, {}, 'forward c'],
+    ['goes there when it has migrated since', { ...atC, createdAt: 0, homedAt: now }, {}, 'forward c'],
+    ['migrates when that refuses', atC, { fates: { c: 'unsent' } }, 'migrate a'],
+    ['migrates when that was named once', atC, { heard: () => true }, 'migrate a'],
+    ['migrates when another is at its address', atC, { backends: [backend('a', { origin: 'http://c' })] }, 'migrate a'],
+    ['migrates a minute later', atC, { load: later }, 'migrate a'],
+  ])('%s', (_what, session, circumstances, expected) => {
+    const all = given({ heard: () => false, load: loaded({ now }), ...circumstances });
+    expect(words(decide(POST, session, all))).toBe(expected);
   });
 });
 
@@ -182,6 +206,7 @@ const anyGiven: fc.Arbitrary<Circumstances> = fc.record({
   load: anyLoad,
   maxSessions: fc.constantFrom(Infinity, 1, 25),
   onSessionLost: fc.constantFrom('migrate' as const, 'not-found' as const),
+  heard: fc.constant(() => true),
 });
 
 describe('laws', () => {
@@ -339,17 +364,29 @@ describe('balance', () => {
     expect(open(20, all, loaded({ zone: 'nowhere' }))).not.toEqual({ a: 20 });
   });
 
-  test('a new backend among loaded ones gets its share, not all; a while later it catches up', () => {
+  test.each([
+    ['two others', ['a', 'b', 'c']],
+    ['one other', ['a', 'c']],
+  ])('a new backend beside %s is filled step by step, until it holds what they do', (_what, ids) => {
     const held = new Map([
       ['a', 100],
       ['b', 100],
     ]);
-    const all = [backend('a'), backend('b'), backend('c', { since: 0 })];
-    const { c: first = 0 } = open(60, all, loaded({ held, now: 0 }));
-    const { c: later = 0 } = open(60, all, loaded({ held, now: SLOW_START_MS }));
-    expect(first).toBeGreaterThan(10);
+    const all = ids.map((id) => backend(id, id === 'c' ? { since: 0 } : {}));
+    const taken = [0.03, 1 / 3, 1].map((age) => open(90, all, loaded({ held, now: age * SLOW_START_MS }))['c'] ?? 0);
+    const [first = 0, later = 0, last = 0] = taken;
     expect(first).toBeLessThan(30);
-    expect(later).toBeGreaterThan(30);
+    expect(later).toBeGreaterThan(first + 10);
+    expect(later).toBeLessThan(70);
+    expect(last).toBeGreaterThan(later);
+  });
+
+  test('a place that is being taken may be given back, so that nobody is refused for it', () => {
+    const all = [backend('a')];
+    const taking = loaded({ opening: new Map([['a', 2]]) });
+    expect(words(decide(OPEN, undefined, given({ backends: all, load: taking, maxSessions: 2 })))).toBe('wait');
+    const taken = loaded({ held: new Map([['a', 2]]) });
+    expect(words(decide(OPEN, undefined, given({ backends: all, load: taken, maxSessions: 2 })))).toBe('503');
   });
 
   test('sessions that are being opened count', () => {

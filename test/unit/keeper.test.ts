@@ -41,7 +41,7 @@ async function keeping(exchange: Exchange | 'in session', ...messages: readonly 
   const session = { ...unknown };
   await sessions.create(session);
   let count = 0;
-  const rooms = { sessions, token: () => `token ${(count += 1)}`, now: () => 0 };
+  const rooms = { sessions, token: () => `token ${(count += 1)}`, now: () => 0, stored() {} };
   const asked = exchange === 'in session' ? posting(messages, { session }) : exchange;
   return { keeper: createKeeper(asked, session, HOME, rooms), sessions, session };
 }

@@ -83,6 +83,7 @@ export function newProxies(
       streams,
       plans,
       quiet,
+      heard: () => true,
       opening: new Map(),
       running: new Map(),
       zone: () => undefined,
