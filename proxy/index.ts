@@ -182,7 +182,7 @@ const DISCOVERING = ['dns', 'cloudMap', 'backendPort'] as const;
 /** Stands for a list of backends where there is none: it is not used. */
 const NOWHERE = { backends: ['http://0.0.0.0:1'], dns: undefined, cloudMap: undefined, backendPort: undefined };
 const REGISTRY_TAKEN =
-  'registry: expected one that holds no metrics of mcp-affinity yet; give each its own, and join them by Registry.merge';
+  'registry: expected one that holds no metrics of mcp-affinity yet; give each its own, and serve each at a path of its own';
 
 function unfit(options: ProxyOptions, names: readonly (keyof ProxyOptions)[], beside: string): readonly string[] {
   return names.flatMap((name) => (options[name] === undefined ? [] : [`${name}: expected nothing with ${beside}`]));

@@ -4,20 +4,30 @@ import { createServer, type RequestListener, type Server } from 'node:http';
 import { gzipSync } from 'node:zlib';
 import express, { type RequestHandler } from 'express';
 import { Registry } from 'prom-client';
-import { describe, expect, onTestFinished, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import {
   type AffinityOptions,
   type Backends,
   ConfigurationError,
   type Middleware,
+  type Sessions,
   createProxy,
   sessionAffinity,
 } from '../../proxy/index.ts';
-import { startServers } from '../house/servers.ts';
+import { memorySessions } from '../../proxy/sessions/memory.ts';
+import { INITIALIZE } from '../house/edge.ts';
+import { dial, request as rawRequest } from '../house/raw.ts';
+import { type TestServers, startServers } from '../house/servers.ts';
 import { type Talk, startTalk } from '../house/talk.ts';
 import { until } from '../house/until.ts';
 
 const SILENT = { logger: { write() {} } };
+
+let servers: TestServers;
+beforeAll(async () => {
+  servers = await startServers(['a', 'b']);
+});
+afterAll(() => servers.close());
 
 async function listen(listener: RequestListener): Promise<{ readonly server: Server; readonly port: number }> {
   const server = createServer(listener);
@@ -40,8 +50,6 @@ type Front = {
 
 /** Two servers behind an app that only routes, with these in front of the middleware. */
 async function front(options: Partial<AffinityOptions> = {}, before: readonly RequestHandler[] = []): Promise<Front> {
-  const servers = await startServers(['a', 'b']);
-  onTestFinished(() => servers.close());
   const text: string[] = [];
   const logger = { write: (line: string) => void text.push(line) };
   const affinity = sessionAffinity({ backends: servers.origins, logger, ...options });
@@ -113,6 +121,60 @@ describe('a parser before the middleware', () => {
   });
 });
 
+describe('middleware before it', () => {
+  test('that takes a flat list of fields for pairs, as on-headers did before 1.1', async () => {
+    const older: RequestHandler = (_request, response, next) => {
+      const writeHead = response.writeHead.bind(response);
+      Object.defineProperty(response, 'writeHead', {
+        value(status: number, fields: readonly unknown[] = []) {
+          for (const field of fields) {
+            const [name, value] = Array.isArray(field) ? field : [String(field).charAt(0), String(field).charAt(1)];
+            response.setHeader(String(name), String(value));
+          }
+          return writeHead(status);
+        },
+      });
+      next();
+    };
+    const { url } = await front({}, [older]);
+    const talk = await talkTo(url);
+    expect(talk.sessionId).not.toBe('');
+    expect((await talk.count()).slice(1)).toBe('1');
+  });
+
+  test('that ends a stream, as a limit of its age does: it ends at the home too', async () => {
+    let stream: { end(): unknown } | undefined;
+    const keep: RequestHandler = (request, response, next) => {
+      if (request.method === 'GET') stream = response;
+      next();
+    };
+    const { url, lines } = await front({ logLevel: 'debug' }, [keep]);
+    await talkTo(url);
+    const streams = () => lines().flatMap(({ msg, change }) => (msg === 'stream' ? [change] : []));
+    await until('it listens', () => streams().includes('opened'));
+    stream?.end();
+    expect(await until('it has ended', () => streams().at(-1) === 'closed' && streams())).toEqual(['opened', 'closed']);
+  });
+});
+
+test('a target with an authority is asked for by its path alone', async () => {
+  const seen: (string | undefined)[] = [];
+  const own = await listen((request, response) => app(request, response));
+  const affinity = sessionAffinity({ backends: [`http://127.0.0.1:${own.port}`], ...SILENT });
+  onTestFinished(() => affinity.close());
+  const app = express().use('/mcp', affinity, (request, response) => {
+    seen.push(request.originalUrl);
+    response.json({ jsonrpc: '2.0', id: 7, result: {} });
+  });
+  const client = await dial(own.port);
+  client.send(
+    rawRequest('POST http://evil.example/mcp?x=1', ['Content-Type: application/json'], JSON.parse(PING.toString())),
+  );
+  expect((await client.answer()).status).toBe(200);
+  client.leave();
+  expect(seen).toEqual(['/mcp?x=1']);
+});
+
 test('the middleware writes its log lines as they come, and counts into the registry that it is given', async () => {
   const registry = new Registry();
   const { url, lines } = await front({ registry, logLevel: 'debug' });
@@ -126,10 +188,10 @@ test('the middleware writes its log lines as they come, and counts into the regi
 });
 
 test('backends of your own are checked like all others, and not closed', async () => {
-  const servers = await startServers(['a', 'b']);
-  onTestFinished(() => servers.close());
+  const own = await startServers(['a', 'b']);
+  onTestFinished(() => own.close());
   const listed = (...ids: string[]) =>
-    ids.map((id) => ({ id, origin: servers.get(id).origin, draining: false, suspect: false }));
+    ids.map((id) => ({ id, origin: own.get(id).origin, draining: false, suspect: false }));
   let current = listed('a');
   let tell = () => {};
   let closed = false;
@@ -147,12 +209,82 @@ test('backends of your own are checked like all others, and not closed', async (
   expect(await talk.task('ping')).toBe('a');
   current = listed('a', 'b');
   tell();
-  servers.get('a').pause();
+  own.get('a').pause();
   await until('a is found dead', () => text.some((line) => line.includes('"state":"dead"')));
   expect(await talk.task('ping')).toBe('b');
   await talk.close();
   await proxy.close();
   expect(closed).toBe(false);
+});
+
+test('a backend of your own at no origin is left out, and said once', async () => {
+  const own = await startServers(['a']);
+  onTestFinished(() => own.close());
+  const at = (id: string, origin: string) => ({ id, origin, draining: false, suspect: false });
+  const backends: Backends = {
+    list: () => [at('b', '10.0.0.7:3000'), at('a', `${own.get('a').origin}/`)],
+    suspect() {
+      throw new Error('not there yet');
+    },
+    onChange: () => () => {},
+    close: async () => {},
+  };
+  const text: string[] = [];
+  const proxy = createProxy({
+    backends,
+    port: 0,
+    opsPort: 0,
+    holdSeconds: 0,
+    logger: { write: (line) => void text.push(line) },
+  });
+  const { port } = await proxy.listen();
+  onTestFinished(() => proxy.close());
+  const talk = await talkTo(`http://127.0.0.1:${port}/mcp`);
+  expect(await talk.task('ping')).toBe('a');
+  await own.get('a').kill();
+  await expect(talk.task('ping')).rejects.toThrow('Service unavailable');
+  const messages = text.flatMap((line) => /"message":"([^}]*?)","stack/.exec(line)?.[1] ?? []);
+  expect(messages.filter((message) => message.startsWith('backends: expected an origin'))).toHaveLength(1);
+  expect(messages).toContain('not there yet');
+});
+
+test('a registry of your own that throws, or says null, costs no more than the exchange that needs it', async () => {
+  const inner = memorySessions({ ttlSeconds: 60 });
+  let broken = false;
+  let changed = (_id: string): void => {};
+  const whole = () => {
+    if (broken) throw new TypeError('a bug of somebody else');
+  };
+  const sessions: Sessions = {
+    ...inner,
+    async find(id) {
+      whole();
+      const found = await inner.find(id);
+      // As stores do that are not written in TypeScript.
+      return found ?? JSON.parse('null');
+    },
+    async countByBackend() {
+      whole();
+      return inner.countByBackend();
+    },
+    onChange: (f) => ((changed = f), () => {}),
+  };
+  const { url } = await front({ sessions });
+  const talk = await talkTo(url);
+  const unknown = await post(talk, url, PING, { 'mcp-session-id': 'nobody' });
+  expect([unknown.status, unknown.text]).toEqual([404, expect.stringContaining('Session not found')]);
+  broken = true;
+  changed(talk.sessionId);
+  expect((await post(talk, url, PING)).status).toBe(503);
+  const opened = await fetch(url, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', accept: 'application/json, text/event-stream' },
+    body: JSON.stringify(INITIALIZE),
+  });
+  expect(opened.status).toBe(200);
+  await opened.text();
+  broken = false;
+  expect((await talk.count()).slice(1)).toBe('1');
 });
 
 describe('the end', () => {
@@ -173,16 +305,18 @@ describe('the end', () => {
   test('of the middleware: drainSeconds is all that is given', async () => {
     const { affinity, url, begun } = await front({ drainSeconds: 0 });
     const talk = await talkTo(url);
-    const call = talk.call('safe_effect', { key: 'k', ms: 60_000 }).catch((error: Error) => error.message);
-    await begun('k');
+    const call = talk.call('safe_effect', { key: 'late', ms: 60_000 }).catch((error: Error) => error.message);
+    await begun('late');
     await affinity.close();
     expect(await call).toContain('The proxy stopped before the answer came: the outcome is unknown');
   });
 
   test('of a proxy that could not listen, and of one that never did', async () => {
-    const { port } = await listen(() => {});
+    const { port, server } = await listen(() => {});
     const proxy = createProxy({ backends: ['http://127.0.0.1:1'], port, opsPort: 0, ...SILENT });
     await expect(proxy.listen()).rejects.toThrow(`--port ${port} on 127.0.0.1 cannot be listened on (EADDRINUSE)`);
+    await new Promise((resolve) => server.close(resolve));
+    expect((await proxy.listen()).port).toBe(port);
     await proxy.close();
     const unused = createProxy({ backends: ['http://127.0.0.1:1'], ...SILENT });
     await unused.close();
@@ -211,6 +345,8 @@ describe('a configuration that cannot be', () => {
   const backends = ['http://10.0.0.7:3000'];
   const own: Backends = { list: () => [], suspect() {}, onChange: () => () => {}, close: async () => {} };
   const taken = new Registry();
+  /** As whoever writes no types may have it. */
+  const fromScript = (json: string): AffinityOptions => JSON.parse(json);
   const fault = (build: () => unknown): string => {
     try {
       build();
@@ -243,9 +379,34 @@ describe('a configuration that cannot be', () => {
       'secret: expected 16 characters or more, the same in all tasks',
     ],
     [
+      'a list for what is one',
+      () => createProxy({ backends, ...fromScript('{"holdSeconds":[5,6]}') }),
+      'holdSeconds: expected one value, got 2',
+    ],
+    [
+      'an empty list',
+      () => createProxy({ backends, allowedHosts: [] }),
+      'allowedHosts: expected at least one value, got none',
+    ],
+    [
+      'null',
+      () => createProxy({ backends, ...fromScript('{"emf":null}') }),
+      'emf: expected text, a number or a boolean, got null',
+    ],
+    [
+      'a word that every object knows',
+      () => createProxy({ backends, ...fromScript('{"constructor":1}') }),
+      'constructor: unknown option',
+    ],
+    [
+      'parts that cannot do what they must',
+      () => createProxy({ backends, ...fromScript('{"sessions":{},"logger":{},"registry":{}}') }),
+      'sessions: expected an object that has find, create, replace, end, onChange, countByBackend; logger: expected an object that has write; registry: expected an object that has registerMetric, removeSingleMetric, getSingleMetric, metrics',
+    ],
+    [
       'a registry that another proxy counts into',
       () => [createProxy({ backends, registry: taken }), createProxy({ backends, registry: taken })],
-      'registry: expected one that holds no metrics of mcp-affinity yet; give each its own, and join them by Registry.merge',
+      'registry: expected one that holds no metrics of mcp-affinity yet; give each its own, and serve each at a path of its own',
     ],
   ])('%s', (_name, build, expected) => {
     expect(fault(build)).toBe(expected);

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
 import { type TestProxy, metDead, startProxy } from '../house/flow.ts';
-import { refusing } from '../house/nasty.ts';
+import { refusing, startNasty } from '../house/nasty.ts';
 import { assertTight, dial, request, said } from '../house/raw.ts';
 import { type Site, startSite } from '../house/site.ts';
 import { soon, until } from '../house/until.ts';
@@ -87,6 +87,17 @@ describe('an open one', () => {
     await a.close();
     undo.pop();
     expect(await soon('the close', closed)).toEqual([1006, expect.anything()]);
+  });
+
+  test('goes to a backend that can be reached, where others cannot', async () => {
+    const dead = await Promise.all(Array.from({ length: 8 }, () => startNasty()));
+    await Promise.all(dead.map((one) => one.close()));
+    const proxied = await startProxy([...dead.map(({ origin }) => origin), a.origin], []);
+    undo.unshift(() => proxied.stop());
+    const socket = new WebSocket(new URL('/echo', proxied.url.replace('http', 'ws')));
+    await soon('the greeting', once(socket, 'message'));
+    expect(a.talking()).toBe(1);
+    socket.terminate();
   });
 
   test('does not hold our end', async () => {

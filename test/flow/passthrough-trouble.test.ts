@@ -138,6 +138,21 @@ describe('a backend that dies', () => {
     expect(await outcome(proxy)).toEqual([200, 'lost']);
   });
 
+  test('with what nobody asked for: another protocol, or a coding that only the connection knows', async () => {
+    const backend = await nasty();
+    const proxy = await proxyOf([backend.origin]);
+    for (const head of [
+      'HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: other\r\n\r\n',
+      'HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n',
+    ]) {
+      const one = await client(proxy);
+      one.send(request('GET /odd'));
+      (await backend.next()).write(head);
+      expect(said(await one.answer())).toBe(LOST);
+      one.leave();
+    }
+  });
+
   test('an answer before the whole upload is the answer', async () => {
     const a = await site();
     const proxy = await proxyOf([a.origin]);
@@ -145,6 +160,21 @@ describe('a backend that dies', () => {
     one.send(request('POST /refusing-upload', ['Content-Length: 1000000'], 'begun'));
     expect(await one.answer()).toMatchObject({ status: 413, body: 'too much' });
   });
+});
+
+test('fields and the reason pass byte for byte', async () => {
+  const backend = await nasty();
+  const proxy = await proxyOf([backend.origin]);
+  const one = await client(proxy);
+  one.send(request('GET /latin'));
+  const odd = 'caf\u00e9 \u00c3\u00a9';
+  (await backend.next()).write(
+    Buffer.from(`HTTP/1.1 200 ${odd}\r\nx-odd: ${odd}\r\ncontent-length: 2\r\n\r\nok`, 'latin1'),
+  );
+  const { head } = await one.answer();
+  expect(head).toContain(`200 ${odd}\r\n`);
+  expect(head.toLowerCase()).toContain(`x-odd: ${odd.toLowerCase()}`);
+  one.leave();
 });
 
 describe('a client that leaves', () => {

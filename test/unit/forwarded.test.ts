@@ -138,6 +138,27 @@ describe('with trusted proxies', () => {
     });
   });
 
+  test.each([
+    [{ 'x-forwarded-for': 'x:y@h/";proto=https;x="' }],
+    [{ forwarded: 'for="x:y@h/, 1.2.3.4"' }],
+    [{ 'x-forwarded-for': '1.2.3.4:5:6' }],
+    [{ 'x-forwarded-for': '[::1' }],
+  ])('what is no address, as %j, is unknown', (came) => {
+    const told = way(came, 1);
+    expect([told['x-forwarded-for'], told['forwarded']]).toEqual([
+      'unknown, 10.0.0.9',
+      'for=unknown;proto=http;host="mcp.test:8080", for=10.0.0.9;proto=http;host="mcp.test:8080"',
+    ]);
+  });
+
+  test('a field as long as a head may be is read in one go', () => {
+    // Where each blank is tried again for each other one, this takes many minutes.
+    for (const odd of ['"x', '', ',']) {
+      const forwarded = `for=1.2.3.4,${' '.repeat(60_000)}${odd}`;
+      for (let turn = 0; turn < 100; turn += 1) expect(way({ forwarded }, 1)).toHaveProperty('forwarded');
+    }
+  });
+
   test('Forwarded is not read beside it: the client may have added what its hop does not set', () => {
     const came = { 'X-Forwarded-For': '1.2.3.4', Forwarded: 'for=6.6.6.6;proto=https;host=evil.test' };
     expect(way(came, 1)).toEqual(way({ 'X-Forwarded-For': '1.2.3.4' }, 1));
