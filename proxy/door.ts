@@ -129,6 +129,7 @@ export const SENTENCES = {
   413: 'Payload too large',
   415: 'Unsupported Content-Encoding: the body must be sent as it is',
   500: INTERNAL.message,
+  503: 'Service unavailable: the tasks of this server share no registry, each must be given the same redis',
   508: 'Loop detected: the task that sent this on was told another redis or secret, or other backends',
 } as const;
 

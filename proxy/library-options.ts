@@ -32,7 +32,10 @@ export type AffinityOptions = {
    * cluster. Default: none, in memory.
    */
   readonly redis?: string | readonly string[] | undefined;
-  /** A registry of your own in the place of `redis` or memory; you close it. */
+  /**
+   * A registry of your own, for the sessions only; you close it. More than one proxy needs `redis` beside it, where drains
+   * are shared, and what runs in which session.
+   */
   readonly sessions?: Sessions | undefined;
   /** Seconds that an idle session lives, whole ones from 1. Default: 86400. */
   readonly sessionTtl?: number | undefined;

@@ -1,5 +1,6 @@
 /** The library as a program uses it: what it takes, refuses and says, what parsers before it may do, how it ends. */
 
+import { createHmac } from 'node:crypto';
 import { createServer, type RequestListener, type Server } from 'node:http';
 import { gzipSync } from 'node:zlib';
 import express, { type RequestHandler } from 'express';
@@ -10,6 +11,7 @@ import {
   type Backends,
   ConfigurationError,
   type Middleware,
+  type MiddlewareOptions,
   type Sessions,
   createProxy,
   sessionAffinity,
@@ -17,6 +19,7 @@ import {
 import { memorySessions } from '../../proxy/sessions/memory.ts';
 import { INITIALIZE } from '../house/edge.ts';
 import { dial, request as rawRequest } from '../house/raw.ts';
+import { startRedis } from '../house/redis.ts';
 import { type TestServers, startServers } from '../house/servers.ts';
 import { type Talk, startTalk } from '../house/talk.ts';
 import { until } from '../house/until.ts';
@@ -341,6 +344,93 @@ test('a handler does not see what the tasks know each other by', async () => {
   expect(seen.flat()).toContain('mcp-affinity-backend');
 });
 
+describe('tasks that were not told the same', () => {
+  /** An app with the middleware inside, whose task is the first of these backends. */
+  async function embed(options: Partial<MiddlewareOptions>, others: readonly string[] = []) {
+    const text: string[] = [];
+    const own = await listen((asked, response) => app(asked, response));
+    const affinity = sessionAffinity({
+      backends: [`http://127.0.0.1:${own.port}`, ...others],
+      logger: { write: (line) => void text.push(line) },
+      ...options,
+    });
+    onTestFinished(() => affinity.close());
+    const app = express().use('/mcp', affinity, (_request, response) => {
+      response.json({ jsonrpc: '2.0', id: 7, result: {} });
+    });
+    const faults = () => text.filter((line) => line.includes('"msg":"fault"'));
+    const ask = async (headers: Record<string, string> = {}) => {
+      const url = `http://127.0.0.1:${own.port}/mcp`;
+      const type = { 'content-type': 'application/json' };
+      const answer = await fetch(url, { method: 'POST', headers: { ...type, ...headers }, body: PING });
+      return [answer.status, await answer.text()] as const;
+    };
+    return { origin: `http://127.0.0.1:${own.port}`, faults, ask };
+  }
+
+  test('with no registry in common each would know its own sessions only', async () => {
+    const { ask, faults } = await embed({}, ['http://127.0.0.1:1']);
+    for (let turn = 0; turn < 3; turn += 1) {
+      expect(await ask()).toEqual([503, expect.stringContaining('share no registry')]);
+    }
+    expect(faults()).toHaveLength(1);
+  });
+
+  test('with another secret: one hop, and no loop', async () => {
+    const other = await embed({ secret: 'the secret of another' });
+    const { ask } = await embed({ backends: [other.origin], secret: 'the secret of this one' });
+    expect(await ask()).toEqual([508, expect.stringContaining('Loop detected')]);
+    expect(other.faults()).toHaveLength(1);
+  });
+
+  test('who can make the secret still comes from where it may', async () => {
+    const { ask, origin } = await embed({ allowedOrigins: ['https://good.example'] });
+    const hop = createHmac('sha256', 'mcp-affinity hop')
+      .update(JSON.stringify([origin]))
+      .digest('hex');
+    expect((await ask({ 'mcp-affinity-hop': hop }))[0]).toBe(200);
+    expect((await ask({ 'mcp-affinity-hop': hop, origin: 'https://evil.example' }))[0]).toBe(403);
+  });
+});
+
+test('with a registry of your own and Redis beside it, no session leaves its home under a call at another proxy', async () => {
+  const redis = await startRedis();
+  onTestFinished(() => redis.close());
+  const sessions = memorySessions({ ttlSeconds: 60 });
+  const start = async () => {
+    const proxy = createProxy({
+      backends: servers.origins,
+      sessions,
+      redis: redis.url,
+      port: 0,
+      opsPort: 0,
+      ...SILENT,
+    });
+    onTestFinished(() => proxy.close());
+    return proxy.listen();
+  };
+  const [one, other] = [await start(), await start()];
+  const talk = await talkTo(`http://127.0.0.1:${one.port}/mcp`);
+  const home = await talk.task('ping');
+  const call = talk.task('effect', { key: 'shared', ms: 5000 });
+  await until('it runs', () => servers.effects().some(({ key }) => key === 'shared'));
+  const { host } = new URL(servers.get(home).origin);
+  const drain = (method: string) =>
+    fetch(`http://127.0.0.1:${other.opsPort}/backends/${host}/drain`, {
+      method,
+      headers: { 'content-type': 'application/json' },
+    });
+  expect((await drain('POST')).status).toBe(202);
+  expect(await call).toBe(home);
+  expect(
+    await until('the session has left', async () => {
+      const task = await talk.task('ping');
+      return task !== home && task;
+    }),
+  ).not.toBe(home);
+  expect((await drain('DELETE')).status).toBe(202);
+});
+
 describe('a configuration that cannot be', () => {
   const backends = ['http://10.0.0.7:3000'];
   const own: Backends = { list: () => [], suspect() {}, onChange: () => () => {}, close: async () => {} };
@@ -357,6 +447,7 @@ describe('a configuration that cannot be', () => {
   };
 
   test.each<[string, () => unknown, string]>([
+    ['no options', () => createProxy(fromScript('null')), 'backends: expected at least one backend, got nothing'],
     ['nothing at all', () => createProxy({}), 'backends: expected at least one backend, got nothing'],
     [
       'a port of the middleware',

@@ -83,7 +83,20 @@ const LEVELS: readonly (readonly string[])[] = [
     'ops/',
     'status/',
   ],
-  ['main', 'rooms', 'operations', 'adapters', 'index', 'library-options', 'lent', 'cli', 'cli/', 'version'],
+  [
+    'main',
+    'rooms',
+    'operations',
+    'adapters',
+    'index',
+    'library-options',
+    'lent',
+    'middleware',
+    'prepare',
+    'cli',
+    'cli/',
+    'version',
+  ],
 ];
 /** The levels that each level may use, and those of which it may know the types only. */
 const USES: readonly { readonly whole: readonly number[]; readonly types: readonly number[] }[] = [
