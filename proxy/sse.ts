@@ -11,6 +11,8 @@ export interface EventSplitter {
   rest(): Buffer;
   /** The last piece was not the end of its event. */
   torn(): boolean;
+  /** An event has begun that has not ended, be it held or passed on in pieces. */
+  begun(): boolean;
 }
 
 const LF = 0x0a;
@@ -81,7 +83,7 @@ export function eventSplitter(bound: number): EventSplitter {
     return splits;
   }
 
-  return { feed, rest: () => Buffer.concat(held), torn: () => inPieces };
+  return { feed, rest: () => Buffer.concat(held), torn: () => inPieces, begun: () => !eventEmpty };
 }
 
 /** Reads the last `id` field and the joined `data` of a whole event. */

@@ -1,6 +1,7 @@
 /** Reads, in the bytes of an event stream and in what a client posts, which of a server's questions are open. Pure. */
 
 import type { JsonRpcId } from '../proxy/contract.ts';
+import { eventSplitter, readEvent } from '../proxy/sse.ts';
 
 /** A server's word about a question to its client: it asks it, or takes it back. */
 export type Asking = { readonly kind: 'asked' | 'cancelled'; readonly question: Question };
@@ -15,63 +16,23 @@ export type QuestionReader = {
   readonly whole: boolean;
 };
 
-const LF = 0x0a;
-const CR = 0x0d;
 /** As much as an SDK takes of a message, in bytes; a longer event is passed over unread. */
 const LONGEST_EVENT = 4 * 1024 * 1024;
 const NONE: readonly Asking[] = [];
 
 /** Reads a `text/event-stream`, however it is cut into chunks; lines may end in LF, CRLF or CR. Never throws. */
 export function questionReader(): QuestionReader {
-  let held: Buffer[] = [];
-  let heldBytes = 0;
-  let lineEmpty = true;
-  let eventEmpty = true;
-  let afterCr = false;
-
-  const hold = (part: Buffer) => {
-    heldBytes += part.length;
-    if (heldBytes > LONGEST_EVENT) held = [];
-    else if (part.length > 0) held.push(Buffer.from(part));
-  };
-  const take = (end: Buffer) => {
-    const event = heldBytes === 0 ? end : Buffer.concat([...held, end]);
-    const over = heldBytes + end.length > LONGEST_EVENT;
-    held = [];
-    heldBytes = 0;
-    return over ? NONE : askingsIn(event);
-  };
-  /** Whether this byte ends an event. */
-  const step = (byte: number) => {
-    const pair = byte === LF && afterCr;
-    afterCr = byte === CR;
-    if (pair) return false;
-    if (byte !== LF && byte !== CR) {
-      lineEmpty = false;
-      eventEmpty = false;
-      return false;
-    }
-    const ends = lineEmpty && !eventEmpty;
-    lineEmpty = true;
-    if (ends) eventEmpty = true;
-    return ends;
-  };
-
+  const splitter = eventSplitter(LONGEST_EVENT);
   return {
     read(bytes) {
-      const chunk = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-      const found: Asking[] = [];
-      let from = 0;
-      for (let at = 0; at < chunk.length; at += 1) {
-        if (!step(chunk[at] ?? 0)) continue;
-        found.push(...take(chunk.subarray(from, at + 1)));
-        from = at + 1;
-      }
-      hold(chunk.subarray(from));
-      return found;
+      // The splitter holds what it is given.
+      const splits = splitter.feed(Buffer.from(bytes));
+      return splits.flatMap(({ kind, raw }) =>
+        kind === 'piece' || raw.length > LONGEST_EVENT ? NONE : askingsIn(raw),
+      );
     },
     get whole() {
-      return eventEmpty;
+      return !splitter.begun();
     },
   };
 }
@@ -88,7 +49,7 @@ export function answersIn(body: unknown): readonly Question[] {
 function askingsIn(event: Buffer): readonly Asking[] {
   // A name in JSON is never cut by a line's end: what does not hold it is no request, and is not parsed.
   if (!event.includes('"method"')) return NONE;
-  return messagesIn(parse(dataOf(event))).flatMap((message): readonly Asking[] => {
+  return messagesIn(parse(readEvent(event).data ?? '')).flatMap((message): readonly Asking[] => {
     const { method, params } = message;
     const asked = typeof method === 'string' ? questionOf(message['id']) : undefined;
     if (asked) return [{ kind: 'asked', question: asked }];
@@ -96,14 +57,6 @@ function askingsIn(event: Buffer): readonly Asking[] {
     const question = questionOf(params['requestId']);
     return question ? [{ kind: 'cancelled', question }] : NONE;
   });
-}
-
-function dataOf(event: Buffer): string {
-  const lines = event
-    .toString('utf8')
-    .replace(/^\uFEFF/, '')
-    .split(/\r\n|\n|\r/);
-  return lines.flatMap((line) => /^data(?:: ?(.*))?$/s.exec(line)?.[1] ?? []).join('\n');
 }
 
 function messagesIn(value: unknown): readonly Readonly<Record<string, unknown>>[] {
@@ -124,5 +77,5 @@ function questionOf(id: unknown): Question | undefined {
 }
 
 function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null;
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

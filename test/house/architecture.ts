@@ -110,8 +110,8 @@ const USES: readonly { readonly whole: readonly number[]; readonly types: readon
 ];
 /** Handed to those that keep something in Redis. */
 const CONNECTION = 'proxy/redis/';
-/** What server/ may use of proxy/: what is said between the two, and to the same others. */
-const FOR_SERVERS = new Set(['proxy/contract.ts', 'proxy/emf.ts']);
+/** What server/ may use of proxy/: what is said between the two, to the same others, and how it is read. */
+const FOR_SERVERS = new Set(['proxy/contract.ts', 'proxy/emf.ts', 'proxy/sse.ts']);
 /** Programs of their own, which ask a proxy from outside. */
 const COMMANDS = 'proxy/cli/';
 /** The one file of proxy/ that uses client/: the command that runs the probe. */

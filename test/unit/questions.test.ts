@@ -2,6 +2,7 @@
 
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { eventSplitter, readEvent } from '../../proxy/sse.ts';
 import { type Asking, answersIn, questionReader } from '../../server/questions.ts';
 
 const IDS = fc.oneof(fc.integer(), fc.string({ unit: 'grapheme', maxLength: 8 }));
@@ -94,14 +95,47 @@ describe('the reader', () => {
     expect(reader.whole).toBe(whole);
   });
 
-  test('passes over an event that is too long, and reads the next', () => {
+  test.each([65_536, 4_000_000, 6_000_000])('passes over an event that is too long, in chunks of %i bytes', (size) => {
     const reader = questionReader();
     const long = { id: 1, method: 'x', params: { text: 'x'.repeat(5 * 1024 * 1024) } };
-    const text = `data: ${JSON.stringify(long)}\n\ndata: {"id":2,"method":"x"}\n\n`;
-    const chunks = text.match(/[^]{1,65536}/g) ?? [];
-    expect(chunks.flatMap((chunk) => reader.read(Buffer.from(chunk)))).toEqual([
-      { kind: 'asked', question: 'number:2' },
-    ]);
+    const bytes = Buffer.from(`data: ${JSON.stringify(long)}\n\ndata: {"id":2,"method":"x"}\n\n`);
+    const found = Array.from({ length: Math.ceil(bytes.length / size) }, (_, at) => {
+      const read = reader.read(bytes.subarray(at * size, (at + 1) * size));
+      expect(reader.whole).toBe((at + 1) * size >= bytes.length);
+      return read;
+    });
+    expect(found.flat()).toEqual([{ kind: 'asked', question: 'number:2' }]);
+  });
+});
+
+describe('a byte order mark', () => {
+  const asked = (id: number) => JSON.stringify({ jsonrpc: '2.0', id, method: 'ping' });
+
+  test.each(['\n', '\r\n', '\r'])('before an event is passed over, with lines that end in %j', (eol) => {
+    const text = [1, 2, 3].map((id) => `\uFEFFdata: ${asked(id)}${eol}${eol}`).join('');
+    expect(questionReader().read(Buffer.from(text))).toHaveLength(3);
+  });
+
+  test('anywhere is read as the proxy reads it, however the bytes are cut', () => {
+    const marks = fc.constantFrom('', '\uFEFF');
+    const lines = fc.tuple(marks, fc.constantFrom('data: ', 'data:', 'da\uFEFFta: '), marks, marks, EOLS);
+    const stream = fc.array(lines, { minLength: 1, maxLength: 5 });
+    const property = fc.property(stream, fc.array(fc.nat(), { maxLength: 8 }), (told, cuts) => {
+      const texts = told.map(([a, field, b, c, eol], id) => `${a}${field}${b}${asked(id)}${c}${eol}${eol}`);
+      const bytes = Buffer.from(texts.join(''));
+      const at = [0, ...cuts.map((cut) => cut % bytes.length).toSorted((a, b) => a - b), bytes.length];
+      const reader = questionReader();
+      const splitter = eventSplitter(bytes.length);
+      for (const [index, to] of at.slice(1).entries()) {
+        const chunk = bytes.subarray(at[index], to);
+        const passed = splitter.feed(chunk).map(({ raw }) => readEvent(raw).data);
+        const questions = passed.filter((data) => told.some((_one, id) => data === asked(id)));
+        expect(reader.read(chunk)).toEqual(
+          questions.map((data) => ({ kind: 'asked', question: `number:${JSON.parse(data ?? '').id}` })),
+        );
+      }
+    });
+    fc.assert(property, { numRuns: 500 });
   });
 });
 
@@ -117,6 +151,7 @@ describe('answers', () => {
     ['no JSON', '{', []],
     ['nothing', undefined, []],
     ['null', [null, 1, 'x'], []],
+    ['a list, whatever it bears', [Object.assign([], reply)], []],
   ])('in %s', (_what, body, found) => {
     expect(answersIn(body)).toEqual(found);
   });
