@@ -4,6 +4,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { type AffinityMark, CODE, HEADER } from '../proxy/contract.ts';
 import { createEnding } from './ending.ts';
 import { pacer } from './pace.ts';
+import { timerMs } from './range.ts';
 import { createTraffic, endable, type Guest, hush } from './traffic.ts';
 
 export type DrainOptions = {
@@ -38,8 +39,6 @@ export type Drain = {
   close(): void;
 };
 
-/** Timers end at 24 days. */
-const LONGEST = 2_147_483;
 const REASON: Readonly<Record<AffinityMark, string>> = {
   draining: 'This backend is draining',
   misdirected: 'This is another backend',
@@ -52,14 +51,14 @@ const REASON: Readonly<Record<AffinityMark, string>> = {
  */
 export function createDrain(options: DrainOptions = {}): Drain {
   const { id: own, graceSeconds = 25, signals = ['SIGTERM'], exit = true, sessionIdleSeconds = 3600 } = options;
-  const graceMs = milliseconds('graceSeconds', graceSeconds, 0);
+  const graceMs = timerMs('graceSeconds', graceSeconds, 0);
   let closed = false;
 
   const paced = pacer(graceMs / 2, hush);
   const changed = (session: Guest) => {
     if (ending.begun && !closed && endable(session).length > 0) paced.add(session);
   };
-  const traffic = createTraffic(milliseconds('sessionIdleSeconds', sessionIdleSeconds, 0.001), {
+  const traffic = createTraffic(timerMs('sessionIdleSeconds', sessionIdleSeconds, 0.001), {
     changed,
     left: () => ending.check(),
   });
@@ -138,9 +137,4 @@ function answer(response: ServerResponse, status: number, body: unknown): void {
 
 function textOf(field: string | readonly string[] | undefined): string | undefined {
   return typeof field === 'string' ? field : field?.[0];
-}
-
-function milliseconds(name: string, seconds: number, least: number): number {
-  if (seconds >= least && seconds <= LONGEST) return seconds * 1000;
-  throw new RangeError(`${name}: expected seconds from ${least} to ${LONGEST}, got ${seconds}`);
 }

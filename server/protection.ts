@@ -1,5 +1,7 @@
 /** Keeps ECS from stopping a task that holds sessions when the service scales in or deploys. */
 
+import { inRange } from './range.ts';
+
 type Environment = Readonly<Record<string, string | undefined>>;
 
 /**
@@ -46,9 +48,9 @@ const LONGEST_EXPIRY = 2_880;
  */
 export function scaleInProtection(options: ProtectionOptions): ScaleInProtection {
   const { sessions, maxAgeSeconds = 21_600, expiresInMinutes = 10, everySeconds = 5, env = process.env } = options;
-  inRange('expiresInMinutes', expiresInMinutes, 1, LONGEST_EXPIRY);
-  inRange('maxAgeSeconds', maxAgeSeconds, 0, Infinity);
-  inRange('everySeconds', everySeconds, 0.001, LONGEST_PAUSE / 1_000);
+  inRange('expiresInMinutes', expiresInMinutes, { of: 'minutes', from: 1, to: LONGEST_EXPIRY });
+  inRange('maxAgeSeconds', maxAgeSeconds, { of: 'seconds', from: 0, to: Infinity });
+  inRange('everySeconds', everySeconds, { of: 'seconds', from: 0.001, to: LONGEST_PAUSE / 1_000 });
   const agent = env['ECS_AGENT_URI'];
   let now: Protection = { kind: 'off' };
   if (!agent) return { now, close: async () => {} };
@@ -153,8 +155,4 @@ function part(of: unknown, name: string): Readonly<Record<string, unknown>> | un
   if (typeof of !== 'object' || of === null) return undefined;
   const found: unknown = Object.entries(of).find(([key]) => key === name)?.[1];
   return typeof found === 'object' && found !== null ? { ...found } : undefined;
-}
-
-function inRange(name: string, value: number, from: number, to: number): void {
-  if (!(value >= from && value <= to)) throw new RangeError(`${name}: expected ${from} to ${to}, got ${value}`);
 }

@@ -2,6 +2,9 @@
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { HEADER } from '../proxy/contract.ts';
+import { inRange } from './range.ts';
+
+const HIGHEST = 999_999_999;
 
 /**
  * Goes before everything else: proxies read it in the answers to health checks and to `initialize`, and show it to no
@@ -9,9 +12,7 @@ import { HEADER } from '../proxy/contract.ts';
  * 999,999,999.
  */
 export function sayRelease(release: number | undefined) {
-  if (release !== undefined && !(Number.isInteger(release) && release >= 0 && release < 1_000_000_000)) {
-    throw new RangeError(`release: expected a whole number from 0 to 999,999,999, got ${release}`);
-  }
+  if (release !== undefined) inRange('release', release, { of: 'a whole number', from: 0, to: HIGHEST, whole: true });
   return (_request: IncomingMessage, response: ServerResponse, next: () => void): void => {
     if (release !== undefined) response.setHeader(HEADER.affinityRelease, release);
     next();

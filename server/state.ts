@@ -1,6 +1,7 @@
 /** Keeps what tools remember of a session where it outlives the task: in memory for one task, in Redis for many. */
 
 import { createHash } from 'node:crypto';
+import { inRange } from './range.ts';
 
 /**
  * What tools remember, by session and key. `session` is the client's id of the session, the same whatever its home: the
@@ -30,15 +31,17 @@ export interface RedisScripts {
 }
 
 export type StateOptions = {
-  /** Seconds of idle life; 86400, a day, by default. */
+  /** Whole seconds of idle life, 366 days at most; 86400, a day, by default. */
   readonly ttlSeconds?: number;
 };
 
 const DAY = 86_400;
+const LIFE = { of: 'whole seconds', from: 1, to: 366 * DAY, whole: true };
 
-/** State that dies with the process. `now` is a clock in milliseconds. */
+/** State that dies with the process. `now` is a clock in milliseconds. Throws RangeError for a life that is none. */
 export function memoryState(options: StateOptions & { readonly now?: () => number } = {}): SessionState {
   const { ttlSeconds = DAY, now = Date.now } = options;
+  const lifeMs = 1000 * inRange('ttlSeconds', ttlSeconds, LIFE);
   /** In the order of their last use: who is over stands in front. */
   const sessions = new Map<string, { until: number; readonly values: Map<string, string> }>();
 
@@ -53,7 +56,7 @@ export function memoryState(options: StateOptions & { readonly now?: () => numbe
     const held = sessions.get(session);
     if (!held) return undefined;
     sessions.delete(session);
-    held.until = now() + ttlSeconds * 1000;
+    held.until = now() + lifeMs;
     sessions.set(session, held);
     return held.values;
   };
@@ -61,7 +64,7 @@ export function memoryState(options: StateOptions & { readonly now?: () => numbe
   return {
     async set(session, key, value) {
       const values = use(session) ?? new Map<string, string>();
-      sessions.set(session, { until: now() + ttlSeconds * 1000, values: values.set(key, value) });
+      sessions.set(session, { until: now() + lifeMs, values: values.set(key, value) });
     },
     async get(session, key) {
       const values = use(session);
@@ -84,10 +87,10 @@ return redis.call('HGETALL', KEYS[1])`;
 
 /**
  * State that every task with the same Redis shares: one hash a session, under the SHA-256 of its id, because the id is a
- * bearer secret. The client is the caller's: its timeouts hold, and it is never closed here.
+ * bearer secret. The client is the caller's: its timeouts hold, and it is never closed here. Throws RangeError for a life that is none.
  */
 export function redisState(client: RedisScripts, options: StateOptions = {}): SessionState {
-  const ttl = String(options.ttlSeconds ?? DAY);
+  const ttl = String(inRange('ttlSeconds', options.ttlSeconds ?? DAY, LIFE));
   const keyOf = (session: string) => `mcp-affinity:state:${createHash('sha256').update(session).digest('hex')}`;
 
   return {

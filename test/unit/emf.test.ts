@@ -118,6 +118,13 @@ describe('every minute', () => {
   });
 });
 
+test.each([Number.NaN, 0, -5, 1e9, Infinity])('everySeconds: %d is no time', (everySeconds) => {
+  const write = () => expect.unreachable('a line');
+  expect(() => sessionMetrics({ sessions: () => 1, service: 'mcp', everySeconds, write })).toThrow(
+    new RangeError(`everySeconds: expected seconds from 1 to 2147483, got ${everySeconds}`),
+  );
+});
+
 /** What a program wrote on stdout until it ended, after SIGTERM. */
 async function linesOf(
   file: string,

@@ -160,6 +160,13 @@ test('a write is never without its end of life in Redis', async () => {
   expect(await redis.keys('*')).toHaveLength(1);
 });
 
+test.each([0, -5, Number.NaN, 0.5, 1e9, Infinity])('ttlSeconds: %d is no life', (ttlSeconds) => {
+  const fault = new RangeError(`ttlSeconds: expected whole seconds from 1 to 31622400, got ${ttlSeconds}`);
+  const untouched = { eval: () => expect.unreachable('a command') };
+  expect(() => memoryState({ ttlSeconds })).toThrow(fault);
+  expect(() => redisState(untouched, { ttlSeconds })).toThrow(fault);
+});
+
 test('an unreachable Redis is an error, and no answer', async () => {
   const state = redisState({ eval: () => Promise.reject(new Error('refused')) });
   await expect(state.get('s', 'x')).rejects.toThrow('refused');
