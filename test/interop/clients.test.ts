@@ -84,6 +84,7 @@ test('SDK v2, auto, with servers of both eras', { timeout: CLIENT_MS }, async ()
     await row.check('affinity', async () => {
       const answered = new Set<string>();
       await until('each server has answered', async () => answered.add(await where()).size === servers.all.length);
+      expect([...answered].toSorted()).toEqual(servers.origins.toSorted());
       return 'none needed';
     });
     await row.check('home killed between calls', async () => {
@@ -240,11 +241,16 @@ async function killDuring(
 
 async function count(client: ForeignClient): Promise<{ readonly task: string; readonly value: number }> {
   const text = await client.call('counter');
-  return { task: taskOf(text), value: Number(/counter=(\d+)/.exec(text)?.[1]) };
+  const value = /counter=(\d+)/.exec(text)?.[1];
+  if (value === undefined) throw new Error(`Expected a count, got ${text}`);
+  return { task: taskOf(text), value: Number(value) };
 }
 
+/** Throws for what no server has said. */
 function taskOf(text: string): string {
-  return /taskId=(\w+)/.exec(text)?.[1] ?? text;
+  const task = /taskId=(\w+)/.exec(text)?.[1];
+  if (task === undefined) throw new Error(`Expected a task, got ${text}`);
+  return task;
 }
 
 function sessionsOpened(proxies: readonly TestProxy[]): number {

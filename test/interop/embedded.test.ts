@@ -141,8 +141,9 @@ async function connect(url: string): Promise<Caller> {
   return {
     sessionId: () => transport.sessionId,
     async count() {
-      const { content } = CallToolResultSchema.parse(await client.callTool({ name: 'count' }));
-      const [port = '', calls] = (content[0]?.type === 'text' ? content[0].text : '').split(' ');
+      const { content, isError } = CallToolResultSchema.parse(await client.callTool({ name: 'count' }));
+      const [, port, calls] = /^(\d+) (\d+)$/.exec(content[0]?.type === 'text' ? content[0].text : '') ?? [];
+      if (isError || port === undefined) throw new Error(`Expected a count, got ${JSON.stringify(content)}`);
       return [port, Number(calls)];
     },
   };

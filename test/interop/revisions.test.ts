@@ -1,14 +1,19 @@
 /** Every revision of MCP by hand, over a kill of the home: three with sessions, batches among them, and the one without. */
 
 import { afterAll, expect, test } from 'vitest';
+import { z } from 'zod';
 import { startProxy } from '../house/flow.ts';
 import { v2Server, versionOf } from '../house/foreign/kinds.ts';
 import { startForeign } from '../house/foreign/servers.ts';
 import { newTable } from '../house/foreign/table.ts';
-import { startServers } from '../house/servers.ts';
+import { type TestServers, startServers } from '../house/servers.ts';
 import { rawPost } from '../house/by-hand.ts';
 import { until } from '../house/until.ts';
 
+/** A call's answer: no error has this shape. */
+const ANSWER = z.object({
+  result: z.object({ isError: z.literal(false).optional(), structuredContent: z.object({ taskId: z.string() }) }),
+});
 const table = newTable('Revisions', 'revision', ['affinity', 'home killed']);
 const DEMO = `SDK v1 ${versionOf('@modelcontextprotocol/sdk')}`;
 const CALL = { id: 2, method: 'tools/call', params: { name: 'counter', arguments: {} } };
@@ -32,12 +37,12 @@ test.each([
     const home = { id: '' };
     const count = async () => (await rawPost(url, CALL, headers)).message;
     await row.check('affinity', async () => {
-      home.id = taskOf(await count());
+      home.id = answeredBy(servers, await count());
       expect(await count()).toMatchObject({ id: 2, result: { structuredContent: { taskId: home.id, value: 2 } } });
     });
     await row.check('home killed', async () => {
       await servers.get(home.id).kill();
-      const next = taskOf(await count());
+      const next = answeredBy(servers, await count());
       expect(next).not.toBe(home.id);
       expect(await count()).toMatchObject({ id: 2, result: { structuredContent: { taskId: next, value: 2 } } });
     });
@@ -62,15 +67,16 @@ test('2025-03-26, batches', async () => {
     const home = { id: '' };
     await row.check('affinity', async () => {
       const answers = await postBatch(proxy.url, batch, headers);
-      home.id = taskOf(answers.get('c'));
+      home.id = answeredBy(servers, answers.get('c'));
       expect([...answers.keys()].toSorted()).toEqual(['c', 'p']);
-      expect(taskOf((await postBatch(proxy.url, batch, headers)).get('c'))).toBe(home.id);
+      expect(answeredBy(servers, (await postBatch(proxy.url, batch, headers)).get('c'))).toBe(home.id);
     });
     await row.check('home killed', async () => {
       await servers.get(home.id).kill();
       const answers = await postBatch(proxy.url, batch, headers);
       expect([...answers.keys()].toSorted()).toEqual(['c', 'p']);
-      expect(taskOf(answers.get('c'))).not.toBe(home.id);
+      expect(answeredBy(servers, answers.get('c'))).not.toBe(home.id);
+      expect(answers.get('p')).toMatchObject({ result: {} });
     });
   } finally {
     await proxy.stop();
@@ -87,6 +93,7 @@ test('2026-07-28, without sessions', async () => {
     await row.check('affinity', async () => {
       const answered = new Set<string>();
       await until('each server has answered', async () => answered.add(await where(proxy.url)).size === 3);
+      expect([...answered].toSorted()).toEqual(servers.origins.toSorted());
       return 'none needed';
     });
     await row.check('home killed', async () => {
@@ -119,8 +126,9 @@ async function open(url: string, revision: string, named: boolean): Promise<Reco
   return session;
 }
 
-function taskOf(message: unknown): string {
-  return /"taskId":"(\w+)"/.exec(JSON.stringify(message))?.[1] ?? '';
+/** The server whose result it is. Throws for an error, and for one that was not started. */
+function answeredBy(servers: TestServers, message: unknown): string {
+  return servers.get(ANSWER.parse(message).result.structuredContent.taskId).id;
 }
 
 /** The answers by their ids, whether they come as an array, or one by one as events. */

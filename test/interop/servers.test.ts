@@ -136,6 +136,7 @@ async function restartInPlace({ kind, client, servers, proxy }: Stage): Promise<
   const answer = await rawPost(proxy.url, { id: 'again', ...kind.request }, { 'mcp-session-id': id });
   expect(answer.status).toBe(200);
   expect(answer.message).toMatchObject({ id: 'again', result: expect.anything() });
+  expect(answer.message).not.toMatchObject({ result: { isError: true } });
   expect(migrations(proxy, id)).toBe(before + 1);
   for (let call = 0; call < 4; call += 1) await kind.ask(client);
 }
@@ -149,7 +150,8 @@ async function end({ proxy, id }: Stage): Promise<string> {
 
 /** Asked without the proxy. */
 async function knows(server: ForeignServer, id: string): Promise<boolean> {
-  return (await rawPing(`${server.origin}/mcp`, id)).status === 200;
+  const { status, message } = await rawPing(`${server.origin}/mcp`, id);
+  return status === 200 && typeof message === 'object' && message !== null && 'result' in message;
 }
 
 async function homeOf({ servers, id }: Stage): Promise<ForeignServer> {

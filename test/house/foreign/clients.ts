@@ -120,6 +120,8 @@ async function speakV1(transport: StreamableHTTPClientTransport | StdioClientTra
 }
 
 function textOf(result: unknown): string {
-  const { content } = CallToolResultSchema.parse(result);
-  return content.map((part) => (part.type === 'text' ? part.text : part.type)).join(' ');
+  const { content, isError } = CallToolResultSchema.parse(result);
+  const text = content.map((part) => (part.type === 'text' ? part.text : part.type)).join(' ');
+  if (isError) throw new Error(text);
+  return text;
 }
