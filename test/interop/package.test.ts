@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { z } from 'zod';
+import { versionOf } from '../house/foreign/kinds.ts';
 import { type Packed, installPacked } from '../house/packed.ts';
 import { type TestServers, startServers } from '../house/servers.ts';
 import { startTalk } from '../house/talk.ts';
@@ -46,7 +47,7 @@ export { ConfigurationError, proxy, state, task };
 
 beforeAll(async () => {
   servers = await startServers(['a', 'b']);
-  packed = await installPacked('express');
+  packed = await installPacked('express', `@types/node@${versionOf('@types/node')}`);
   ({ folder } = packed);
   writeFileSync(join(folder, 'app.js'), APP);
   writeFileSync(join(folder, 'proxy.js'), PROXY);
@@ -93,12 +94,15 @@ test('the bin, as npx finds it', async () => {
 test.each([
   ['node16', 'node16'],
   ['bundler', 'esnext'],
-])('types under %s resolution', async (moduleResolution, module) => {
+])('types under %s resolution, those of dependencies checked too', async (moduleResolution, module) => {
   const tsc = join(ROOT, 'node_modules', '.bin', 'tsc');
-  const types = ['--typeRoots', join(ROOT, 'node_modules', '@types'), '--types', 'node'];
   const flags = [
     '--noEmit',
     '--strict',
+    '--skipLibCheck',
+    'false',
+    '--types',
+    'node',
     '--exactOptionalPropertyTypes',
     '--target',
     'es2024',
@@ -107,7 +111,7 @@ test.each([
     '--moduleResolution',
     moduleResolution,
   ];
-  const { stdout } = await run(tsc, [...flags, ...types, 'typed.ts'], { cwd: folder }).catch((error: unknown) => {
+  const { stdout } = await run(tsc, [...flags, 'typed.ts'], { cwd: folder }).catch((error: unknown) => {
     throw new Error(z.object({ stdout: z.string() }).parse(error).stdout);
   });
   expect(stdout).toBe('');
@@ -117,6 +121,7 @@ test('brings nothing that only we need', () => {
   const lock: unknown = JSON.parse(readFileSync(join(folder, 'package-lock.json'), 'utf8'));
   const installed = z.object({ packages: z.record(z.string(), z.unknown()) }).parse(lock);
   const names = Object.keys(installed.packages).map((path) => path.replace(/^.*node_modules\//, ''));
+  expect(names.filter((name) => name.startsWith('@types/'))).toEqual(['@types/node']);
   for (const ours of ['vitest', 'typescript', 'oxlint', 'fast-check', 'knip', 'node'])
     expect(names).not.toContain(ours);
 });
