@@ -1,7 +1,7 @@
 /** The packed package in an empty project: the library, its types, the server part and the bin, without our tools. */
 
 import { execFile } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
@@ -89,6 +89,7 @@ test('the bin, as npx finds it', async () => {
     .object({ version: z.string() })
     .parse(JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')));
   expect(stdout.trim()).toBe(manifest.version);
+  expect((await run(bin, ['probe', '--help'])).stdout).toContain('mcp-affinity probe');
 });
 
 test.each([
@@ -115,6 +116,28 @@ test.each([
     throw new Error(z.object({ stdout: z.string() }).parse(error).stdout);
   });
   expect(stdout).toBe('');
+});
+
+test.each(['README.md', 'CHANGELOG.md'])('what %s links to is there', (page) => {
+  const installed = join(folder, 'node_modules', 'mcp-affinity');
+  const links = [...readFileSync(join(installed, page), 'utf8').matchAll(/\]\(([^)#]+)[^)]*\)/g)].map(
+    ([, to = '']) => to,
+  );
+  const inside = links.filter((to) => !/^[a-z]+:/.test(to));
+  expect(inside).toContain('docs/operations.md');
+  expect(inside.filter((to) => !existsSync(join(installed, to)))).toEqual([]);
+});
+
+test('has neither demos, nor programs that only the repository runs, nor source maps', () => {
+  const installed = join(folder, 'node_modules', 'mcp-affinity');
+  const all = readdirSync(installed, { recursive: true, encoding: 'utf8' });
+  const files = all.filter((path) => !path.startsWith('node_modules'));
+  expect(files).toContain(join('dist', 'client', 'probe', 'run.js'));
+  expect(files.filter((path) => /demo|\.map$|^dist.client.probe\./.test(path))).toEqual([]);
+  const maps = files.filter(
+    (path) => path.endsWith('.js') && /^\/\/# sourceMap/m.test(readFileSync(join(installed, path), 'utf8')),
+  );
+  expect(maps).toEqual([]);
 });
 
 test('brings nothing that only we need', () => {
