@@ -29,6 +29,7 @@ const COMMANDS = PATHS.flatMap((path) => {
 const ELSEWHERE: readonly (readonly [RegExp, string])[] = [
   [/^npm ci && npm run demo$/, '.ci/run does both'],
   [/^npm ci && npm test$/, '.ci/run does both'],
+  [/^npm install mcp-affinity$/, 'the test of the packed package, which installs it so'],
   [/^docker compose /, 'the test of docker-compose.yml'],
   [/^(cd|export|terraform|TF_VAR_release=none terraform|aws) /, 'nobody: they need an account of AWS'],
   [/^kubectl /, 'nobody: they need a cluster'],
@@ -87,7 +88,9 @@ test('there are some', () => {
   for (const path of ['README.md', 'docs/operations.md']) expect(COMMANDS.map(([page]) => page)).toContain(path);
 });
 
-const isServe = (command: string) => command.startsWith('npm start -- ');
+/** Runs the proxy with the flags that follow; the test of the packed package starts the one by npx, too. */
+const SERVE = /^(npm start --|npx mcp-affinity) (?=--)/;
+const isServe = (command: string) => SERVE.test(command);
 const isWatch = (command: string) => command.includes('--watch');
 const known = (command: string) => ELSEWHERE.some(([rule]) => rule.test(command));
 const toRun = COMMANDS.filter(([, one]) => !isServe(one) && !isWatch(one) && !known(one));
@@ -105,7 +108,7 @@ test.each(toRun)('%s: %s', async (_path, command) => {
 });
 
 test.each(COMMANDS.filter(([, one]) => isServe(one)))('%s: %s is a configuration that can be', (_path, command) => {
-  expect(parseConfig(command.split(' ').slice(3), {})).toMatchObject({ kind: 'config' });
+  expect(parseConfig(command.replace(SERVE, '').split(' '), {})).toMatchObject({ kind: 'config' });
 });
 
 test.each(COMMANDS.filter(([, one]) => isWatch(one)))(

@@ -92,6 +92,18 @@ test('the bin, as npx finds it', async () => {
   expect((await run(bin, ['probe', '--help'])).stdout).toContain('mcp-affinity probe');
 });
 
+/** As a reader does it who has nothing yet: `npm install` as in beforeAll, and then one command. */
+test('the first two lines of README.md', async () => {
+  const [, block = ''] = /^```sh\n([^]*?)^```$/m.exec(readFileSync(join(ROOT, 'README.md'), 'utf8')) ?? [];
+  const [install, start = '', ...more] = block.trimEnd().split('\n');
+  expect({ install, more }).toEqual({ install: 'npm install mcp-affinity', more: [] });
+  const [npx = '', ...words] = start.split(' ');
+  expect(words.filter((word) => word.startsWith('http'))).toHaveLength(servers.origins.length);
+  const origins = [...servers.origins];
+  const own = words.map((word) => (word.startsWith('http') ? (origins.shift() ?? '') : word));
+  expect(await speakThrough(npx, [...own, '--port', '0', '--ops-port', '0'])).toEqual(['1', '2', '3']);
+});
+
 test.each([
   ['node16', 'node16'],
   ['bundler', 'esnext'],
