@@ -29,7 +29,7 @@ const COMMANDS = PATHS.flatMap((path) => {
 const ELSEWHERE: readonly (readonly [RegExp, string])[] = [
   [/^npm ci && npm run demo$/, '.ci/run does both'],
   [/^npm ci && npm test$/, '.ci/run does both'],
-  [/^npm install mcp-affinity$/, 'the test of the packed package, which installs it so'],
+  [/^npm install \.\.\/mcp-affinity\//, 'the test of the packed package, which installs it so'],
   [/^docker compose /, 'the test of docker-compose.yml'],
   [/^(cd|export|terraform|TF_VAR_release=none terraform|aws) /, 'nobody: they need an account of AWS'],
   [/^kubectl /, 'nobody: they need a cluster'],

@@ -17,6 +17,8 @@ const LISTENING = z.object({ port: z.number() });
 
 export type Packed = {
   readonly folder: string;
+  /** The name of the package's file. */
+  readonly file: string;
   /** Runs a program there whose first line is JSON with the port that it listens on. */
   start(command: string, args: readonly string[]): Promise<{ readonly port: number; stop(): Promise<void> }>;
   remove(): void;
@@ -28,12 +30,13 @@ export async function installPacked(...others: readonly string[]): Promise<Packe
   const { stdout } = await run('npm', ['pack', '--ignore-scripts', '--json', '--pack-destination', folder], {
     cwd: ROOT,
   });
-  const [packed] = PACKED.parse(JSON.parse(stdout));
+  const file = PACKED.parse(JSON.parse(stdout))[0]?.filename ?? '';
   writeFileSync(join(folder, 'package.json'), JSON.stringify({ name: 'empty', type: 'module', private: true }));
   const quiet = ['--no-audit', '--no-fund', '--loglevel=error'];
-  await run('npm', ['install', ...quiet, `./${packed?.filename}`, ...others], { cwd: folder });
+  await run('npm', ['install', ...quiet, `./${file}`, ...others], { cwd: folder });
   return {
     folder,
+    file,
     async start(command, args) {
       const { PATH = '' } = process.env;
       const stdio: ['ignore', 'pipe', 'inherit'] = ['ignore', 'pipe', 'inherit'];

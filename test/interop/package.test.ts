@@ -92,11 +92,12 @@ test('the bin, as npx finds it', async () => {
   expect((await run(bin, ['probe', '--help'])).stdout).toContain('mcp-affinity probe');
 });
 
-/** As a reader does it who has nothing yet: `npm install` as in beforeAll, and then one command. */
-test('the first two lines of README.md', async () => {
-  const [, block = ''] = /^```sh\n([^]*?)^```$/m.exec(readFileSync(join(ROOT, 'README.md'), 'utf8')) ?? [];
+/** As a reader does it: the packed package is installed as in beforeAll, and then one command. */
+test('the proxy in one command, as README.md has it', async () => {
+  const readme = readFileSync(join(ROOT, 'README.md'), 'utf8');
+  const [, block = ''] = /^```sh\n(npm install [^]*?)^```$/m.exec(readme) ?? [];
   const [install, start = '', ...more] = block.trimEnd().split('\n');
-  expect({ install, more }).toEqual({ install: 'npm install mcp-affinity', more: [] });
+  expect({ install, more }).toEqual({ install: `npm install ../mcp-affinity/${packed.file}`, more: [] });
   const [npx = '', ...words] = start.split(' ');
   expect(words.filter((word) => word.startsWith('http'))).toHaveLength(servers.origins.length);
   const origins = [...servers.origins];
