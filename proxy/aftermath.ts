@@ -17,6 +17,9 @@ import { formatEvent } from './sse.ts';
 import { refused } from './story.ts';
 import type { Rooms, Story, Turn } from './story.ts';
 
+/** Where the trouble is with all of them it is ours indeed, and each try costs what we have too little of. */
+const MOST_TRIED = 8;
+
 export type Certain = Exclude<Attempt, { kind: 'doubtful' }>;
 
 /**
@@ -55,7 +58,8 @@ export function untouched(
   }
   if (attempt.kind === 'unsent' && attempt.blame === 'ours') {
     rooms.telemetry.record({ type: 'fault', error: attempt.cause });
-    return refused(story, NO_BACKEND);
+    story.tried.set(to.id, 'unsent');
+    return mayTryElsewhere(rooms, story) ? 'again' : refused(story, NO_BACKEND);
   }
   if (attempt.kind === 'unsent') {
     if (!to.suspect) rooms.telemetry.record({ type: 'suspect', backend: to.id, cause: attempt.cause.message });
@@ -63,6 +67,12 @@ export function untouched(
   }
   story.tried.set(to.id, attempt.kind);
   return 'again';
+}
+
+/** Our own trouble may be one with this backend alone. It never migrates anything: that a session's home waits is told. */
+function mayTryElsewhere({ backends }: Rooms, { exchange, tried }: Story): boolean {
+  if (exchange.intent.kind === 'continue' || tried.size >= MOST_TRIED) return false;
+  return backends.list().some(({ id }) => !tried.has(id));
 }
 
 /** A backend has not taken a session: it is avoided from now on. Returns its fate in this exchange. */

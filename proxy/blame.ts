@@ -4,7 +4,37 @@
 const OURS =
   /^(EMFILE|ENFILE|ENOBUFS|ENOMEM|EADDRNOTAVAIL|UND_ERR_INVALID_ARG|CERT_.*|DEPTH_ZERO_.*|SELF_SIGNED_.*|UNABLE_TO_.*|ERR_TLS_.*|ERR_SSL_.*)$/;
 
-export function blameOf(cause: Error): 'backend' | 'ours' {
-  const code = 'code' in cause && typeof cause.code === 'string' ? cause.code : '';
-  return OURS.test(code) ? 'ours' : 'backend';
+/** The machine's own addresses, as `os.networkInterfaces` tells them; asked only where they matter. */
+export type OwnAddresses = () => Readonly<
+  Record<string, readonly { readonly family: string; readonly internal: boolean }[] | undefined>
+>;
+
+export function blameOf(cause: Error, own: OwnAddresses): 'backend' | 'ours' {
+  return OURS.test(codeOf(cause)) && !lacksIPv6(cause, own) ? 'ours' : 'backend';
+}
+
+/**
+ * There is no way to an IPv6 address, as this machine has none itself. The same code where it has one is about its
+ * ports, which are used up.
+ */
+export function lacksIPv6(cause: Error, own: OwnAddresses): boolean {
+  if (codeOf(cause) !== 'EADDRNOTAVAIL') return false;
+  const to = 'address' in cause && typeof cause.address === 'string' ? cause.address : '';
+  const inside = to === '::1';
+  return (
+    to.includes(':') && addressesOf(own)?.some((one) => one.family === 'IPv6' && one.internal === inside) === false
+  );
+}
+
+function codeOf(cause: Error): string {
+  return 'code' in cause && typeof cause.code === 'string' ? cause.code : '';
+}
+
+/** Undefined where a sandbox keeps them from us. */
+function addressesOf(own: OwnAddresses) {
+  try {
+    return Object.values(own()).flatMap((addresses) => addresses ?? []);
+  } catch {
+    return undefined;
+  }
 }

@@ -1,5 +1,6 @@
 /** A request that belongs to no session on its way to some backend: which one, what went wrong there, how it ended. */
 import type { ClientRequest } from 'node:http';
+import { networkInterfaces } from 'node:os';
 import { blameOf } from './blame.ts';
 import type { Backend, Backends, RawHeaders, Refusal } from './contract.ts';
 import type { RoutingEvent, Telemetry } from './events.ts';
@@ -46,7 +47,7 @@ export function startJourney(
   let to: Backend | undefined;
   let fate: 'unsent' | 'connecting' | 'connected' = 'unsent';
   function blame(cause: Error): void {
-    if (to === undefined || blameOf(cause) !== 'backend') return;
+    if (to === undefined || blameOf(cause, networkInterfaces) !== 'backend') return;
     if (!to.suspect) telemetry.record({ type: 'suspect', backend: to.id, cause: cause.message });
     backends.suspect(to.id, cause);
   }

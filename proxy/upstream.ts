@@ -1,4 +1,5 @@
 /** One attempt over undici's dispatcher: pools, headers, blame. */
+import { networkInterfaces } from 'node:os';
 import { Agent } from 'undici';
 import type { Dispatcher } from 'undici';
 import { readAnswer } from './answer.ts';
@@ -116,7 +117,7 @@ function attempt(agent: Agent, sending: Sending, running: Running, resolve: (att
   function fail(cause: Error): void {
     if (settled) return undefined;
     if (signal.aborted) return abandon();
-    if (!started) return settle({ kind: 'unsent', cause, blame: blameOf(cause) });
+    if (!started) return settle({ kind: 'unsent', cause, blame: blameOf(cause, networkInterfaces) });
     return settle(answer?.broken(cause) ?? { kind: 'lost', cause, unanswered: idsOf(exchange) });
   }
 

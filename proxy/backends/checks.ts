@@ -3,6 +3,8 @@
 import { request as requestHttp } from 'node:http';
 import { request as requestHttps } from 'node:https';
 import { connect } from 'node:net';
+import { networkInterfaces } from 'node:os';
+import { type OwnAddresses, lacksIPv6 } from '../blame.ts';
 import { HEADER } from '../contract.ts';
 import { readRelease } from '../headers.ts';
 
@@ -30,7 +32,7 @@ export function connectCheck(timeoutMs: number): Check {
       const { hostname, port, protocol } = new URL(origin);
       const host = hostname.replace(/^\[|\]$/g, '');
       const socket = connect({ host, port: Number(port || (protocol === 'https:' ? 443 : 80)) });
-      socket.once('connect', () => found({ kind: 'well' })).on('error', (error) => found(failed(error)));
+      socket.once('connect', () => found({ kind: 'well' })).on('error', (error) => found(findingOf(error)));
       return () => socket.destroy();
     });
 }
@@ -46,7 +48,7 @@ export function pathCheck(path: string, timeoutMs: number): Check {
         const release = readRelease([said[HEADER.affinityRelease]].flat()[0]);
         return found({ kind: 'well', ...(release !== undefined && { release }) });
       });
-      sent.on('error', (error) => found(failed(error))).end();
+      sent.on('error', (error) => found(findingOf(error))).end();
       return () => sent.destroy();
     });
 }
@@ -74,16 +76,17 @@ function finding(
 
 /** There is no way to the host. */
 const VANISHED =
-  /^(ETIMEDOUT|UND_ERR_CONNECT_TIMEOUT|EHOSTUNREACH|EHOSTDOWN|ENETUNREACH|ENETDOWN|ENOTFOUND|EAI_AGAIN)$/;
+  /^(ETIMEDOUT|UND_ERR_CONNECT_TIMEOUT|EHOSTUNREACH|EHOSTDOWN|ENETUNREACH|ENETDOWN|EAFNOSUPPORT|ENOTFOUND|EAI_AGAIN)$/;
 const OURS = /^(EMFILE|ENFILE|ENOBUFS|ENOMEM|EADDRNOTAVAIL)$/;
 
 /** Whether an attempt failed because there is no way to the host, or it does not answer. */
-export function hasVanished(cause: Error): boolean {
-  return 'code' in cause && typeof cause.code === 'string' && VANISHED.test(cause.code);
+export function hasVanished(cause: Error, own: OwnAddresses = networkInterfaces): boolean {
+  return ('code' in cause && typeof cause.code === 'string' && VANISHED.test(cause.code)) || lacksIPv6(cause, own);
 }
 
-function failed(error: NodeJS.ErrnoException): Finding {
+/** What a connection that failed says of who is there. */
+export function findingOf(error: NodeJS.ErrnoException, own: OwnAddresses = networkInterfaces): Finding {
   const code = error.code ?? error.message;
-  if (OURS.test(code)) return { kind: 'unknown' };
-  return { kind: VANISHED.test(code) ? 'silent' : 'refused', cause: code };
+  if (hasVanished(error, own)) return { kind: 'silent', cause: code };
+  return OURS.test(code) ? { kind: 'unknown' } : { kind: 'refused', cause: code };
 }
