@@ -6,7 +6,7 @@ import { askCloudMap } from './backends/cloud-map-client.ts';
 import { cloudMapBackends } from './backends/cloud-map.ts';
 import { dnsBackends } from './backends/dns.ts';
 import { memoryMarks } from './backends/drains.ts';
-import type { Marks } from './backends/drains.ts';
+import type { Marks, Membership } from './backends/drains.ts';
 import { checkedBackends } from './backends/health.ts';
 import { findOwnZone } from './backends/own-zone.ts';
 import type { CheckOptions } from './backends/health.ts';
@@ -86,6 +86,8 @@ function openSessions(redis: RedisConnection | undefined, ttlSeconds: number): P
 
 export type Discovery = {
   readonly backends: Backends;
+  /** What is under the checks. */
+  readonly members: Membership;
   /** Resolves when discovery has found somebody, or should not be waited for any longer. */
   readonly found: Promise<void>;
   /** The proxy's own zone, where it is known by now. */
@@ -101,19 +103,21 @@ type Hearers = Required<Pick<CheckOptions, 'onHung' | 'onRelease'>>;
 /** `own` stands in the place of what the configuration names, and is not closed. */
 export function discover(config: Config, record: Telemetry['record'], hearers: Hearers, own?: Backends): Discovery {
   const { dns, cloudMap, backendPort: port, backends: origins, refreshSeconds, healthPath: path } = config;
-  const checked = (inner: Backends): Backends => checkedBackends(inner, { path, record, ...hearers });
+  const over = (members: Backends, found: Promise<void>, zone: Discovery['zone']): Discovery => {
+    return { backends: checkedBackends(members, { path, record, ...hearers }), members, found, zone };
+  };
   const asking = { refreshMs: refreshSeconds * 1000, record };
   if (cloudMap !== undefined) {
     const inner = cloudMapBackends(askCloudMap(cloudMap), { ...asking, port });
     let { zone } = config;
     const findZone = async (): Promise<void> => void (zone ??= await findOwnZone());
-    return { backends: checked(inner), found: soonEnough([inner.ready, findZone()]), zone: () => zone };
+    return over(inner, soonEnough([inner.ready, findZone()]), () => zone);
   }
   const zone = (): string | undefined => config.zone;
-  if (own !== undefined) return { backends: checked(lentBackends(own, record)), found: Promise.resolve(), zone };
-  if (dns === undefined) return { backends: checked(staticBackends(origins)), found: Promise.resolve(), zone };
+  if (own !== undefined) return over(lentBackends(own, record), Promise.resolve(), zone);
+  if (dns === undefined) return over(staticBackends(origins), Promise.resolve(), zone);
   const inner = dnsBackends({ ...asking, ...dns });
-  return { backends: checked(inner), found: soonEnough([inner.ready]), zone };
+  return over(inner, soonEnough([inner.ready]), zone);
 }
 
 /** Resolves with all of these, or when a start should wait no longer. */

@@ -118,7 +118,7 @@ function openWays(config: Config, record: Telemetry['record'], given: Given, dra
   const hearers = { onHung: (origin: string) => upstream.sever(origin), onRelease };
   const discovery = discover(config, record, hearers, given.backends);
   const reported = reportedBackends(discovery.backends);
-  const backends = drainableBackends(reported, drains, record);
+  const backends = drainableBackends(reported, drains, { record, members: discovery.members });
   const { found, zone } = discovery;
   return {
     upstream,

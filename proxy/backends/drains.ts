@@ -34,12 +34,22 @@ export interface DrainableBackends extends Backends {
  */
 const LAST_WORDS = 5_000;
 
-/** `record` is told `drain` events. `close` closes neither the marks nor `inner`. */
-export function drainableBackends(
-  inner: Backends,
-  marks: Marks,
-  record: Telemetry['record'] = () => {},
-): DrainableBackends {
+export type DrainOptions = {
+  /** Told `drain` events. */
+  readonly record?: Telemetry['record'];
+  /**
+   * Who is a backend at all, whatever the checks of this proxy make of them: who is missing here has left, and its mark
+   * goes with it, for all proxies. `inner` by default.
+   */
+  readonly members?: Membership;
+};
+
+/** What discovery says, below the checks. */
+export type Membership = Pick<Backends, 'list' | 'onChange'>;
+
+/** `close` closes neither the marks nor `inner`. */
+export function drainableBackends(inner: Backends, marks: Marks, options: DrainOptions = {}): DrainableBackends {
+  const { record = () => {}, members = inner } = options;
   const listeners = newListeners<void>();
   /** A mark goes with its backend: the next one at that address is another. */
   const seen = new Set<string>();
@@ -52,7 +62,7 @@ export function drainableBackends(
     return inner.list().map((one) => (drains(one) ? toDrain(one) : one));
   }
   function forgetLeft(): void {
-    const listed = new Set(inner.list().map(({ id }) => id));
+    const listed = new Set(members.list().map(({ id }) => id));
     for (const id of listed) seen.add(id);
     for (const id of seen) {
       if (listed.has(id)) continue;
@@ -67,7 +77,7 @@ export function drainableBackends(
     for (const event of drainStory(before, current, (id) => whoSaysSo(id, inner, marks))) record(event);
     if (!same(before, current)) listeners.tell();
   }
-  const undo = [inner.onChange(() => (forgetLeft(), changed())), marks.onChange(changed)];
+  const undo = [members.onChange(forgetLeft), inner.onChange(changed), marks.onChange(changed)];
   forgetLeft();
 
   const known = (id: string): boolean => inner.list().some((one) => one.id === id);

@@ -2,6 +2,8 @@
 
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { type Marks, drainableBackends, memoryMarks } from '../../proxy/backends/drains.ts';
+import type { Finding } from '../../proxy/backends/checks.ts';
+import { checkedBackends } from '../../proxy/backends/health.ts';
 import { redisMarks } from '../../proxy/backends/shared-marks.ts';
 import { staticBackends } from '../../proxy/backends/static.ts';
 import { type Backend, type Backends, REDIS } from '../../proxy/contract.ts';
@@ -110,6 +112,32 @@ describe('over a discovery', () => {
     expect([...marks.list()]).toEqual([]);
     found.now(['a:1', 'b:1']);
     expect(drainingOf(backends)).toEqual([]);
+  });
+
+  test('a mark stays while the checks of one proxy leave its backend out, and goes when discovery does', async () => {
+    const found = discovery(['a:1', 'b:1']);
+    let wayTo: Record<string, Finding> = {};
+    const checks = checkedBackends(found, {
+      everyMs: 10,
+      check: async (origin) => wayTo[origin] ?? { kind: 'well' },
+    });
+    onTestFinished(() => checks.close());
+    const shared = memoryMarks();
+    const backends = drainableBackends(checks, shared, { members: found });
+    const elsewhere = drainableBackends(staticBackends(['http://a:1', 'http://b:1']), shared);
+    await backends.drain('a:1');
+    wayTo = { 'http://a:1': { kind: 'silent', cause: 'no answer' } };
+    await until('a is dead here', () => backends.list().length === 1);
+    expect(drainingOf(elsewhere)).toEqual(['a:1']);
+    wayTo = {};
+    await until('a is back', () => backends.list().length === 2);
+    expect(drainingOf(backends)).toEqual(['a:1']);
+
+    wayTo = { 'http://a:1': { kind: 'silent', cause: 'no answer' } };
+    await until('a is dead again', () => backends.list().length === 1);
+    found.now(['b:1']);
+    found.now(['a:1', 'b:1']);
+    expect([drainingOf(backends), drainingOf(elsewhere)]).toEqual([[], []]);
   });
 
   test('a mark on a backend that this proxy has not found yet stays', async () => {

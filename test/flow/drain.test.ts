@@ -86,6 +86,20 @@ describe.each([
   });
 });
 
+test('a backend that is ordered to drain, hangs and comes back drains still', async () => {
+  const flow = await begin({ proxies: 2, flags: ['--health-path', '/health'] });
+  await flow.drain('a');
+  const heard = (state: 'dead' | 'alive') =>
+    until(`every proxy has found it ${state}`, () =>
+      flow.proxies.every(({ events }) => events.some((event) => event.type === 'backend' && event.state === state)),
+    );
+  flow.backend('a').pause();
+  await heard('dead');
+  flow.backend('a').resume();
+  await heard('alive');
+  for (let at = 0; at < 6; at += 1) expect(await (await flow.talk({}, at % 2)).task('ping')).not.toBe('a');
+});
+
 test('a call that waits for another proxy to give its session a new home is held, then refused', async () => {
   const flow = await begin({ redis: true, flags: ['--hold-seconds', '1'] });
   const talk = await flow.talk();
