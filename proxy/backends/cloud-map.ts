@@ -3,7 +3,7 @@
 import { type Asked, rememberAnswer } from './answers.ts';
 import { type Instance, newestAtEach, readInstances } from './cloud-map-instances.ts';
 import type { Member } from './members.ts';
-import { type AskedBackends, type RoundsOptions, askedBackends } from './rounds.ts';
+import { type AskedBackends, type Round, type RoundsOptions, askedBackends } from './rounds.ts';
 
 /** The questions to Cloud Map about one service. Each rejects with an Error whose message an operator can act on. */
 export type CloudMap = {
@@ -45,7 +45,7 @@ export function cloudMapBackends(cloudMap: CloudMap, options: CloudMapOptions): 
 function createRounds(
   cloudMap: CloudMap,
   { port, instancesMs = 10_000, now = () => performance.now() }: CloudMapOptions,
-): () => Promise<Asked<Member>> {
+): Round {
   const newest = newestAtEach();
   let known: number | undefined;
   let askedAt = -Infinity;

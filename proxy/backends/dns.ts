@@ -3,9 +3,10 @@
 import dns from 'node:dns';
 import type { SrvRecord } from 'node:dns';
 import { isIPv6 } from 'node:net';
-import { type Answer, type Asked, rememberAnswer } from './answers.ts';
+import type { Answer, Asked } from './answers.ts';
 import type { Member } from './members.ts';
-import { type AskedBackends, type RoundsOptions, askedBackends } from './rounds.ts';
+import { type Question, askTogether, newQuestion } from './asking.ts';
+import { type AskedBackends, type Round, type RoundsOptions, askedBackends } from './rounds.ts';
 
 /** The questions, as Node's `dns.promises.Resolver` answers them. */
 export type Lookup = {
@@ -37,10 +38,8 @@ export function dnsBackends(options: DnsOptions): AskedBackends {
   return askedBackends(createRounds(options), options);
 }
 
-type Round = () => Promise<Asked<Member>>;
-
 function createRounds({ name, port, lookup = systemLookup() }: DnsOptions): Round {
-  return port === undefined ? srvRounds(lookup, name) : hostRounds(lookup, name, [port]).round;
+  return port === undefined ? srvRounds(lookup, name) : hostRounds(newHost(lookup, name), port);
 }
 
 function systemLookup(): Lookup {
@@ -52,44 +51,63 @@ function systemLookup(): Lookup {
   return resolver;
 }
 
-type Host = { ports: readonly number[]; readonly round: Round };
-
 /** Both families of a name; each keeps its own last answer, so that one that fails takes nothing from the other. */
-function hostRounds(lookup: Lookup, name: string, ports: readonly number[]): Host {
-  const families = [
-    rememberAnswer(async () => addresses(await lookup.resolve4(name, { ttl: true }))),
-    rememberAnswer(async () => addresses(await lookup.resolve6(name, { ttl: true }))),
+type Host = readonly Question<string>[];
+
+function newHost(lookup: Lookup, name: string): Host {
+  return [
+    newQuestion(async () => addresses(await lookup.resolve4(name, { ttl: true }))),
+    newQuestion(async () => addresses(await lookup.resolve6(name, { ttl: true }))),
   ];
-  const host: Host = {
-    ports,
-    async round() {
-      const all = merged(await Promise.all(families.map((family) => family())));
-      return { ...all, records: all.records.flatMap((address) => host.ports.map((port) => member(address, port))) };
-    },
+}
+
+function hostRounds(host: Host, port: number): Round {
+  const known = (): Asked<Member> => membersAt(host, [port]);
+  return async (late) => {
+    await askTogether(host, () => late(known()));
+    return known();
   };
-  return host;
+}
+
+/** Of each address a member at each port. */
+function membersAt(host: Host, ports: Iterable<number>): Asked<Member> {
+  const all = merged(host.map((family) => family.last()));
+  return { ...all, records: [...ports].flatMap((port) => all.records.map((address) => member(address, port))) };
 }
 
 /** SRV records (RFC 2782): the targets of the lowest priority. Weights are passed over: sessions are balanced by count. */
 function srvRounds(lookup: Lookup, name: string): Round {
-  const targets = rememberAnswer(async () => best(await lookup.resolveSrv(name)));
+  const srv = newQuestion(async () => best(await lookup.resolveSrv(name)));
   let hosts: ReadonlyMap<string, Host> = new Map();
-  return async () => {
-    const asked = await targets();
-    const ports = new Map<string, Set<number>>();
-    for (const { name: host, port } of asked.records) ports.set(host, (ports.get(host) ?? new Set()).add(port));
-    const before = hosts;
-    hosts = new Map([...ports].map(([host, of]) => [host, hostAt(before.get(host), host, [...of])]));
-    const all = merged(await Promise.all([...hosts.values()].map((host) => host.round())));
+  let targets: readonly Target[] = [];
+
+  function known(): Asked<Member> {
+    const asked = srv.last();
+    const all = merged(targets.map(({ host, ports }) => membersAt(host, ports)));
     if (asked.heard) return all;
     return { ...all, heard: false, ...(asked.cause !== undefined && { cause: asked.cause }) };
-  };
-
-  function hostAt(known: Host | undefined, host: string, ports: readonly number[]): Host {
-    if (known === undefined) return hostRounds(lookup, host, ports);
-    known.ports = ports;
-    return known;
   }
+  return async (tell) => {
+    const late = (): void => tell(known());
+    // Not one after the other: where the records are late, their last targets are asked all the same.
+    await askTogether([srv, ...[...hosts.values()].flat()], late);
+    const ports = portsByHost(srv.last().records);
+    const next = new Map([...ports.keys()].map((host) => [host, hosts.get(host) ?? newHost(lookup, host)]));
+    const old = new Set(hosts.values());
+    const anew = [...next.values()].filter((host) => !old.has(host));
+    await askTogether(anew.flat(), late, anew.length < next.size);
+    hosts = next;
+    targets = [...next].map(([host, of]) => ({ host: of, ports: ports.get(host) ?? [] }));
+    return known();
+  };
+}
+
+type Target = { readonly host: Host; readonly ports: Iterable<number> };
+
+function portsByHost(records: readonly SrvRecord[]): ReadonlyMap<string, ReadonlySet<number>> {
+  const ports = new Map<string, Set<number>>();
+  for (const { name, port } of records) ports.set(name, (ports.get(name) ?? new Set()).add(port));
+  return ports;
 }
 
 /** Node does not tell the TTL of SRV records. */

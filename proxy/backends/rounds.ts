@@ -19,22 +19,33 @@ export type AskedBackends = Backends & {
   readonly ready: Promise<void>;
 };
 
+/**
+ * Asks once, and never rejects. `late` is told what is known whenever an answer comes that was not waited for; it may be
+ * called at any time.
+ */
+export type Round = (late: (known: Asked<Member>) => void) => Promise<Asked<Member>>;
+
 /** However short a TTL is. */
 const SOONEST_MS = 100;
 
-/** `round` asks once and never rejects; rounds never overlap. Begins at once. */
-export function askedBackends(round: () => Promise<Asked<Member>>, options: RoundsOptions): AskedBackends {
+/** Rounds never overlap. Begins at once. */
+export function askedBackends(round: Round, options: RoundsOptions): AskedBackends {
   const { refreshMs = 2_000, draw = Math.random } = options;
   const { set, ...backends } = createMembers(options);
   const tell = newTeller(options.record);
   let timer: NodeJS.Timeout | undefined;
   let closed = false;
 
-  async function refresh(): Promise<void> {
-    const { records, ttl, heard, cause } = await round();
+  function take({ records, heard, cause }: Asked<Member>): void {
     if (closed) return;
     set(records);
     tell(heard ? undefined : (cause ?? 'nobody was named'));
+  }
+  async function refresh(): Promise<void> {
+    const asked = await round(take);
+    if (closed) return;
+    take(asked);
+    const { ttl } = asked;
     // A TTL of 0 forbids to cache the answer; it is no wish to be asked without pause.
     const wait = ttl > 0 ? Math.max(SOONEST_MS, Math.min(ttl * 1000, refreshMs)) : refreshMs;
     timer = setTimeout(() => void refresh(), wait * (0.9 + draw() / 5)).unref();

@@ -14,17 +14,21 @@ const SRV = '_mcp._tcp.mcp.test';
 let dns: TestDns;
 let backends: AskedBackends;
 let events: RoutingEvent[];
+let resolver: promises.Resolver;
 beforeEach(async () => {
   dns = await startDns();
   events = [];
 });
 afterEach(async () => {
   await backends.close();
+  resolver.cancel();
   await dns.close();
 });
 
-async function discover(options: Partial<DnsOptions> = {}): Promise<void> {
-  const resolver = new promises.Resolver({ timeout: 500, tries: 1 });
+type Resolving = NonNullable<ConstructorParameters<typeof promises.Resolver>[0]>;
+
+async function discover(options: Partial<DnsOptions> = {}, resolving: Resolving = {}): Promise<void> {
+  resolver = new promises.Resolver({ timeout: 500, tries: 1, ...resolving });
   resolver.setServers([dns.server]);
   const record = (event: RoutingEvent) => void events.push(event);
   backends = dnsBackends({ name: NAME, port: 3000, refreshMs: 10, lookup: resolver, record, ...options });
@@ -116,6 +120,85 @@ describe('trouble changes nothing', () => {
     dns.set('A', NAME, ['127.0.0.2']);
     await shows('127.0.0.2:3000');
     expect(states()).toEqual(['down ETIMEOUT', 'up ']);
+  });
+});
+
+describe('a question that is late holds up no other', () => {
+  /** The resolver waits a minute at first, and a moment each time when it has seen how fast the server is. */
+  const NEVER = { timeout: 60_000, tries: 50 };
+  const asked = (question: string) => dns.asked.filter((one) => one === question).length;
+
+  test('of two families, from the start on, and it is not asked twice', async () => {
+    dns.set('A', NAME, ['127.0.0.2']);
+    dns.set('AAAA', NAME, 'silence');
+    await discover({}, NEVER);
+    expect(seen()).toEqual(['127.0.0.2:3000']);
+    dns.set('A', NAME, ['127.0.0.3']);
+    await shows('(127.0.0.2:3000)', '127.0.0.3:3000');
+    expect(asked(`AAAA ${NAME}`)).toBe(1);
+    expect(events).toEqual([]);
+  });
+
+  test('and is believed when it comes, not at the next round', async () => {
+    dns.set('A', NAME, ['127.0.0.2'], 3600);
+    dns.set('AAAA', NAME, 'silence');
+    await discover({ refreshMs: 60_000 }, { timeout: 600, tries: 5 });
+    expect(seen()).toEqual(['127.0.0.2:3000']);
+    dns.set('AAAA', NAME, ['::1'], 3600);
+    await shows('127.0.0.2:3000', '[::1]:3000');
+    expect(asked(`A ${NAME}`)).toBe(1);
+  });
+
+  test('what it said last stays meanwhile', async () => {
+    dns.set('A', NAME, ['127.0.0.2']);
+    dns.set('AAAA', NAME, ['::1']);
+    await discover({}, NEVER);
+    dns.set('AAAA', NAME, 'silence');
+    await dns.next(4);
+    dns.set('A', NAME, ['127.0.0.3']);
+    await shows('(127.0.0.2:3000)', '127.0.0.3:3000', '[::1]:3000');
+    expect(events).toEqual([]);
+  });
+
+  test('of several SRV targets, from the start on', async () => {
+    const [a, b] = ['a.mcp.test', 'b.mcp.test'];
+    dns.set('SRV', SRV, [
+      { target: a, port: 3001 },
+      { target: b, port: 3002 },
+    ]);
+    dns.set('A', a, ['127.0.0.2']);
+    dns.set('A', b, 'silence');
+    await discover({ name: SRV, port: undefined }, NEVER);
+    expect(seen()).toEqual(['127.0.0.2:3001']);
+    dns.set('A', a, ['127.0.0.3']);
+    await shows('(127.0.0.2:3001)', '127.0.0.3:3001');
+  });
+
+  test('that is for a new SRV target, the others are known', async () => {
+    const [a, b] = ['a.mcp.test', 'b.mcp.test'];
+    dns.set('SRV', SRV, [{ target: a, port: 3001 }]);
+    dns.set('A', a, ['127.0.0.2']);
+    dns.set('A', b, 'silence');
+    await discover({ name: SRV, port: undefined }, NEVER);
+    dns.set('SRV', SRV, [
+      { target: a, port: 3001 },
+      { target: b, port: 3002 },
+    ]);
+    await until('b is asked for', () => asked(`A ${b}`) === 1);
+    dns.set('A', a, ['127.0.0.3']);
+    await shows('(127.0.0.2:3001)', '127.0.0.3:3001');
+    expect(events).toEqual([]);
+  });
+
+  test('that is for the SRV records themselves, their targets are known', async () => {
+    dns.set('SRV', SRV, [{ target: 'a.mcp.test', port: 3001 }]);
+    dns.set('A', 'a.mcp.test', ['127.0.0.2']);
+    await discover({ name: SRV, port: undefined }, NEVER);
+    dns.set('SRV', SRV, 'silence');
+    await dns.next(4);
+    dns.set('A', 'a.mcp.test', ['127.0.0.3']);
+    await shows('(127.0.0.2:3001)', '127.0.0.3:3001');
+    expect(events).toEqual([]);
   });
 });
 
