@@ -6,7 +6,10 @@ import type { Asked } from './answers.ts';
 import { type Member, type MembersOptions, createMembers } from './members.ts';
 
 export type RoundsOptions = MembersOptions & {
-  /** From a round's end to the next, in milliseconds, give or take a tenth; sooner where a TTL is shorter. 2,000 by default. */
+  /**
+   * From a round's end to the next, in milliseconds, give or take a tenth; sooner where a TTL is shorter, and while
+   * nobody is named: one second, then two. 2,000 by default.
+   */
   readonly refreshMs?: number;
   /** Hears whether the last round named anybody, when that, or the cause of it, changes. */
   readonly record?: (event: RoutingEvent) => void;
@@ -27,6 +30,8 @@ export type Round = (late: (known: Asked<Member>) => void) => Promise<Asked<Memb
 
 /** However short a TTL is. */
 const SOONEST_MS = 100;
+/** However long the refresh is: that discovery is away for a moment must not cost more than a moment. */
+const UNHEARD_MS = 1_000;
 
 /** Rounds never overlap. Begins at once. */
 export function askedBackends(round: Round, options: RoundsOptions): AskedBackends {
@@ -34,6 +39,7 @@ export function askedBackends(round: Round, options: RoundsOptions): AskedBacken
   const { set, ...backends } = createMembers(options);
   const tell = newTeller(options.record);
   let timer: NodeJS.Timeout | undefined;
+  let unheard = 0;
   let closed = false;
 
   function take({ records, heard, cause }: Asked<Member>): void {
@@ -45,10 +51,12 @@ export function askedBackends(round: Round, options: RoundsOptions): AskedBacken
     const asked = await round(take);
     if (closed) return;
     take(asked);
-    const { ttl } = asked;
+    const { ttl, heard } = asked;
+    unheard = heard ? 0 : unheard + 1;
     // A TTL of 0 forbids to cache the answer; it is no wish to be asked without pause.
     const wait = ttl > 0 ? Math.max(SOONEST_MS, Math.min(ttl * 1000, refreshMs)) : refreshMs;
-    timer = setTimeout(() => void refresh(), wait * (0.9 + draw() / 5)).unref();
+    const most = heard ? wait : Math.min(wait, UNHEARD_MS * Math.min(unheard, 2));
+    timer = setTimeout(() => void refresh(), most * (0.9 + draw() / 5)).unref();
   }
 
   return {
