@@ -75,9 +75,12 @@ function membersAt(host: Host, ports: Iterable<number>): Asked<Member> {
   return { ...all, records: [...ports].flatMap((port) => all.records.map((address) => member(address, port))) };
 }
 
-/** SRV records (RFC 2782): the targets of the lowest priority. Weights are passed over: sessions are balanced by count. */
+/**
+ * SRV records (RFC 2782): the targets of the lowest priority that has any address. Weights are passed over: sessions are
+ * balanced by count.
+ */
 function srvRounds(lookup: Lookup, name: string): Round {
-  const srv = newQuestion(async () => best(await lookup.resolveSrv(name)));
+  const srv = newQuestion(async () => there(await lookup.resolveSrv(name)));
   let hosts: ReadonlyMap<string, Host> = new Map();
   let targets: readonly Target[] = [];
 
@@ -91,31 +94,53 @@ function srvRounds(lookup: Lookup, name: string): Round {
     const late = (): void => tell(known());
     // Not one after the other: where the records are late, their last targets are asked all the same.
     await askTogether([srv, ...[...hosts.values()].flat()], late);
-    const ports = portsByHost(srv.last().records);
-    const next = new Map([...ports.keys()].map((host) => [host, hosts.get(host) ?? newHost(lookup, host)]));
+    const { records } = srv.last();
     const old = new Set(hosts.values());
-    const anew = [...next.values()].filter((host) => !old.has(host));
-    await askTogether(anew.flat(), late, anew.length < next.size);
-    hosts = next;
-    targets = [...next].map(([host, of]) => ({ host: of, ports: ports.get(host) ?? [] }));
+    const somebody = records.some(({ name: at }) => hasAddress(hosts.get(at)));
+    const asked = new Map<string, Host>();
+    let chosen: readonly Target[] | undefined;
+    for (const portsByHost of byPriority(records)) {
+      const level = [...portsByHost].map(([at, ports]): Target => {
+        const host = asked.get(at) ?? hosts.get(at) ?? newHost(lookup, at);
+        asked.set(at, host);
+        return { host, ports };
+      });
+      const anew = level.flatMap(({ host }) => (old.has(host) ? [] : host));
+      await askTogether(anew, late, somebody);
+      const answers = level.some(({ host }) => hasAddress(host));
+      if (answers || chosen === undefined) chosen = level;
+      if (answers) break;
+    }
+    hosts = asked;
+    targets = chosen ?? [];
     return known();
   };
 }
 
 type Target = { readonly host: Host; readonly ports: Iterable<number> };
 
-function portsByHost(records: readonly SrvRecord[]): ReadonlyMap<string, ReadonlySet<number>> {
-  const ports = new Map<string, Set<number>>();
-  for (const { name, port } of records) ports.set(name, (ports.get(name) ?? new Set()).add(port));
-  return ports;
+function hasAddress(host: Host = []): boolean {
+  return host.some((family) => family.last().records.length > 0);
+}
+
+/** Ports by host, for each priority, the lowest first. */
+function byPriority(records: readonly SrvRecord[]): readonly ReadonlyMap<string, ReadonlySet<number>>[] {
+  const priorities = new Set(records.map(({ priority }) => priority));
+  return [...priorities]
+    .toSorted((one, other) => one - other)
+    .map((wanted) => {
+      const ports = new Map<string, Set<number>>();
+      for (const { name, port, priority } of records) {
+        if (priority === wanted) ports.set(name, (ports.get(name) ?? new Set()).add(port));
+      }
+      return ports;
+    });
 }
 
 /** Node does not tell the TTL of SRV records. */
-function best(records: readonly SrvRecord[]): Answer<SrvRecord> {
+function there(records: readonly SrvRecord[]): Answer<SrvRecord> {
   // "A Target of '.' means that the service is decidedly not available at this domain" (RFC 2782).
-  const there = records.filter(({ name }) => name !== '' && name !== '.');
-  const lowest = Math.min(...there.map(({ priority }) => priority));
-  return { records: there.filter(({ priority }) => priority === lowest), ttl: Infinity };
+  return { records: records.filter(({ name }) => name !== '' && name !== '.'), ttl: Infinity };
 }
 
 function addresses(records: readonly AddressRecord[]): Answer<string> {

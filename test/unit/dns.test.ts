@@ -231,6 +231,31 @@ describe('SRV', () => {
     await shows('(127.0.0.2:3001)', '(127.0.0.3:3002)', '127.0.0.3:3003');
   });
 
+  test('brings the next priority where the lowest has no address at all, and only there', async () => {
+    const [a, b, c] = ['a.mcp.test', 'b.mcp.test', 'c.mcp.test'];
+    dns.set('SRV', SRV, [target('a', 3001), target('b', 3002), target('c', 3003, 2)]);
+    dns.set('A', a, 'NXDOMAIN');
+    dns.set('A', b, 'SERVFAIL');
+    dns.set('A', c, ['127.0.0.4']);
+    await discover({ name: SRV, port: undefined });
+    expect(seen()).toEqual(['127.0.0.4:3003']);
+    dns.set('A', b, ['127.0.0.3']);
+    await shows('127.0.0.3:3002', '(127.0.0.4:3003)');
+    dns.set('A', b, 'SERVFAIL');
+    await dns.next(20);
+    expect(seen()).toEqual(['(127.0.0.4:3003)', '127.0.0.3:3002']);
+    dns.set('A', b, 'NXDOMAIN');
+    await shows('(127.0.0.3:3002)', '127.0.0.4:3003');
+  });
+
+  test('brings the next priority while the lowest is silent', async () => {
+    dns.set('SRV', SRV, [target('a', 3001), target('c', 3003, 2)]);
+    dns.set('A', 'a.mcp.test', 'silence');
+    dns.set('A', 'c.mcp.test', ['127.0.0.4']);
+    await discover({ name: SRV, port: undefined });
+    expect(seen()).toEqual(['127.0.0.4:3003']);
+  });
+
   test('stays while it, or a target, cannot be asked', async () => {
     dns.set('SRV', SRV, [target('a', 3001), target('b', 3002)]);
     dns.set('A', 'a.mcp.test', ['127.0.0.2']);
