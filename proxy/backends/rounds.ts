@@ -28,8 +28,8 @@ export type AskedBackends = Backends & {
  */
 export type Round = (late: (known: Asked<Member>) => void) => Promise<Asked<Member>>;
 
-/** However short a TTL is. */
-const SOONEST_MS = 100;
+/** However short a TTL is: one of 0 forbids to cache the answer, and is no wish to be asked without pause. */
+const SHORTEST_TTL = 1;
 /** However long the refresh is: that discovery is away for a moment must not cost more than a moment. */
 const UNHEARD_MS = 1_000;
 
@@ -53,8 +53,7 @@ export function askedBackends(round: Round, options: RoundsOptions): AskedBacken
     take(asked);
     const { ttl, heard } = asked;
     unheard = heard ? 0 : unheard + 1;
-    // A TTL of 0 forbids to cache the answer; it is no wish to be asked without pause.
-    const wait = ttl > 0 ? Math.max(SOONEST_MS, Math.min(ttl * 1000, refreshMs)) : refreshMs;
+    const wait = Math.min(refreshMs, Math.max(ttl, SHORTEST_TTL) * 1000);
     const most = heard ? wait : Math.min(wait, UNHEARD_MS * Math.min(unheard, 2));
     timer = setTimeout(() => void refresh(), most * (0.9 + draw() / 5)).unref();
   }

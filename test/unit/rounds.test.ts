@@ -32,6 +32,15 @@ test('while nobody is named it is asked soon, however long the refresh', async (
   expect(await gaps(60_000, NOBODY, NOBODY, NOBODY, NOBODY, SOMEBODY, NOBODY)).toEqual([1, 2, 2, 2, 60, 1]);
 });
 
+test.each([
+  [0, 1],
+  [1, 1],
+  [5, 5],
+  [3600, 60],
+])('with a TTL of %i s it is asked again after %i', async (ttl, seconds) => {
+  expect((await gaps(60_000, { ...SOMEBODY, ttl }))[0]).toBe(seconds);
+});
+
 test('and not sooner than the refresh', async () => {
   expect((await gaps(500, NOBODY, NOBODY, NOBODY)).slice(0, 3)).toEqual([0.5, 0.5, 0.5]);
 });
