@@ -99,10 +99,11 @@ const operatorToken = z
   .regex(/^[\w.~+/-]+=*$/, { error: OPS_TOKEN, abort: true })
   .min(16, OPS_TOKEN);
 
-const PATH = "a path that starts with '/', as in /mcp, without query or fragment";
+const PATH = "a path that starts with '/', as in /mcp, and not with '//', without query or fragment";
 const path = z
   .string(PATH)
-  .refine((value) => url(`http://host${value}`)?.pathname === value && value.startsWith('/'), PATH);
+  // What begins with '//' is a host where URLs are put together.
+  .refine((value) => url(`http://host${value}`)?.pathname === value && /^\/(?!\/)/.test(value), PATH);
 
 const ORIGIN = 'an http:// or https:// origin, as in http://10.0.0.7:3000';
 /** An origin and nothing more: a path, a query or credentials there would be silently lost. */

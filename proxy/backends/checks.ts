@@ -22,16 +22,14 @@ export type Finding =
   | { readonly kind: 'unknown' }
   | { readonly kind: 'unwell' | 'refused' | 'silent'; readonly cause: string };
 
-/** Never rejects; after `signal` is aborted, whatever it resolves with means nothing. */
+/** Never rejects, whatever the origin; after `signal` is aborted, whatever it resolves with means nothing. */
 export type Check = (origin: string, signal: AbortSignal) => Promise<Finding>;
 
 /** A TCP connect: a stopped process passes it, for its kernel takes connections still. `timeoutMs` is for all of it. */
 export function connectCheck(timeoutMs: number): Check {
   return (origin, signal) =>
     finding(timeoutMs, signal, (found) => {
-      const { hostname, port, protocol } = new URL(origin);
-      const host = hostname.replace(/^\[|\]$/g, '');
-      const socket = connect({ host, port: Number(port || (protocol === 'https:' ? 443 : 80)) });
+      const socket = connect(wayTo(origin));
       socket.once('connect', () => found({ kind: 'well' })).on('error', (error) => found(findingOf(error)));
       return () => socket.destroy();
     });
@@ -43,7 +41,9 @@ export function pathCheck(path: string, timeoutMs: number): Check {
     finding(timeoutMs, signal, (found) => {
       const request = origin.startsWith('https:') ? requestHttps : requestHttp;
       const headers = { accept: '*/*', 'user-agent': 'mcp-affinity' };
-      const sent = request(new URL(path, origin), { agent: false, headers }, ({ statusCode = 0, headers: said }) => {
+      // Apart, so that no path can name another host.
+      const options = { ...wayTo(origin), path, agent: false, headers } as const;
+      const sent = request(options, ({ statusCode = 0, headers: said }) => {
         if (statusCode < 200 || statusCode >= 300) return found({ kind: 'unwell', cause: `status ${statusCode}` });
         const release = readRelease([said[HEADER.affinityRelease]].flat()[0]);
         return found({ kind: 'well', ...(release !== undefined && { release }) });
@@ -53,13 +53,22 @@ export function pathCheck(path: string, timeoutMs: number): Check {
     });
 }
 
+function wayTo(origin: string): { readonly host: string; readonly port: number } {
+  const { hostname, port, protocol } = new URL(origin);
+  const host = hostname.replace(/^\[|\]$/g, '');
+  return { host, port: Number(port || (protocol === 'https:' ? 443 : 80)) };
+}
+
 function finding(
   timeoutMs: number,
   signal: AbortSignal,
   begin: (found: (what: Finding) => void) => () => void,
 ): Promise<Finding> {
   return new Promise((resolve) => {
+    let over = false;
+    let end = (): void => {};
     const found = (what: Finding): void => {
+      over = true;
       clearTimeout(timer);
       signal.removeEventListener('abort', leave);
       end();
@@ -69,8 +78,16 @@ function finding(
     // When we have been busy ourselves, the answer may be there, unread: it is read before this is called late.
     const late = (): void => void setImmediate(found, { kind: 'silent', cause: `no answer in ${timeoutMs} ms` });
     const timer = setTimeout(late, timeoutMs);
+    if (signal.aborted) return leave();
     signal.addEventListener('abort', leave, { once: true });
-    const end = begin(found);
+    try {
+      end = begin(found);
+    } catch (error) {
+      // There is nothing that a request could be made of.
+      found(findingOf(error instanceof Error ? error : new Error(String(error))));
+    }
+    // It may have been found before there was anything to end.
+    if (over) end();
   });
 }
 

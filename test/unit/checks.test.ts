@@ -71,6 +71,38 @@ test('one that breaks off has not answered', async () => {
   expect(await found).toEqual({ kind: 'refused', cause: 'ECONNRESET' });
 });
 
+test.each(['//127.0.0.1:1/x', '//user@[::1]/x', '/a//b?c=http://d/'])(
+  'the path %s is one of the backend',
+  async (path) => {
+    const asked: string[] = [];
+    const origin = await serve((request, response) => {
+      asked.push(`${request.headers.host} ${request.url}`);
+      response.end();
+    });
+    expect(await pathCheck(path, 5000)(origin, never)).toEqual({ kind: 'well' });
+    expect(asked).toEqual([`${new URL(origin).host} ${path}`]);
+  },
+);
+
+test.each(['', 'http://', 'http://a:70000'])('an origin that is none: %j', async (origin) => {
+  const refused = { kind: 'refused', cause: 'ERR_INVALID_URL' };
+  expect(await pathCheck('/', 5000)(origin, never)).toEqual(refused);
+  expect(await connectCheck(5000)(origin, never)).toEqual(refused);
+});
+
+test('a path that no request can have', async () => {
+  const found = await pathCheck('/a b', 5000)(await refusing(), never);
+  expect(found).toEqual({ kind: 'refused', cause: 'ERR_UNESCAPED_CHARACTERS' });
+});
+
+test('given up before it began, it says nothing about anybody, and asks nobody', async () => {
+  const origin = await serve(() => expect.unreachable());
+  for (const check of [pathCheck('/', 5000), connectCheck(5000)]) {
+    expect(await check(origin, AbortSignal.abort())).toEqual({ kind: 'unknown' });
+    expect(await check('', AbortSignal.abort())).toEqual({ kind: 'unknown' });
+  }
+});
+
 test('given up, it says nothing about anybody', async () => {
   const deaf = await startNasty({ deaf: true });
   undo.push(() => deaf.close());

@@ -151,6 +151,8 @@ describe('a fault says what was expected and what was given', () => {
     ['discovery', 'consul', /^--discovery: expected static, dns or cloud-map, got "consul"$/],
     ['refresh', '0', /^--refresh: expected seconds from 0.1 to 86400, got "0"$/],
     ['health-path', 'health', /^--health-path: expected a path that starts with '\/'/],
+    ['health-path', '//host/health', /^--health-path: expected a path .* not with '\/\/', .*got "\/\/host\/health"$/],
+    ['path', '//mcp', /^--path: expected a path /],
     ['health-path', '/mcp', /^--health-path: expected another path than the MCP endpoint's, got "\/mcp"$/],
     ['redis', 'http://r', /^--redis: expected a URL as in redis:\/\/.*, got "http:\/\/…"$/],
     ['session-ttl', '0', /^--session-ttl: expected whole seconds from 1 to /],
