@@ -31,8 +31,8 @@ export type CheckOptions = {
   readonly draw?: () => number;
 };
 
-/** Checks that run at once. */
-const AT_ONCE = 16;
+/** Checks that run at once, a socket each; as many again of backends that are known to be silent. */
+const AT_ONCE = 64;
 
 /** What the checks make of the list is in `judge`. Closing it closes `inner`. */
 export function checkedBackends(inner: Backends, options: CheckOptions = {}): Backends {
@@ -156,5 +156,7 @@ function openWard(
 
 function watchingOf({ path, check, everyMs = 2_000, timeoutMs = 2_000, draw = Math.random }: CheckOptions): Watching {
   const chosen = check ?? (path === undefined ? connectCheck(timeoutMs) : pathCheck(path, timeoutMs));
-  return { check: chosen, limit: newLimit(AT_ONCE), everyMs, draw };
+  // Apart, so that many that hang, each for as long as a check may take, do not hold up the checks of all others.
+  const limits = { usual: newLimit(AT_ONCE), silent: newLimit(AT_ONCE) };
+  return { check: chosen, limits, everyMs, draw };
 }

@@ -5,7 +5,8 @@ import type { Check, Finding } from './checks.ts';
 
 export type Watching = {
   readonly check: Check;
-  readonly limit: Limit;
+  /** `silent`: for those that are known to be, which hold their place for as long as a check may take. */
+  readonly limits: { readonly usual: Limit; readonly silent: Limit };
   /** From the beginning of a check to that of the next, give or take a tenth, in milliseconds. */
   readonly everyMs: number;
   /** Random numbers in [0, 1). */
@@ -20,12 +21,15 @@ export type Watch = {
 };
 
 const SOON_MS = 200;
+/** In a row. Who was silent once is found dead, or well, as soon as any other. */
+const KNOWN_SILENT = 2;
 
 /** The first check comes within a tenth of `everyMs`, so that many backends are not checked at the same moment. */
 export function watch(origin: string, watching: Watching, learn: (finding: Finding) => void): Watch {
-  const { check, limit, everyMs, draw } = watching;
+  const { check, limits, everyMs, draw } = watching;
   const leaving = new AbortController();
   let checking = false;
+  let silent = 0;
   let due = 0;
   let timer: NodeJS.Timeout | undefined;
 
@@ -37,10 +41,11 @@ export function watch(origin: string, watching: Watching, learn: (finding: Findi
   async function look(): Promise<void> {
     const start = performance.now();
     checking = true;
-    const finding = await limit.run(async () =>
+    const finding = await limits[silent < KNOWN_SILENT ? 'usual' : 'silent'].run(async () =>
       leaving.signal.aborted ? ({ kind: 'unknown' } as const) : check(origin, leaving.signal),
     );
     checking = false;
+    if (finding.kind !== 'unknown') silent = finding.kind === 'silent' ? silent + 1 : 0;
     if (leaving.signal.aborted) return;
     schedule(Math.max(0, everyMs * (0.9 + draw() / 5) - (performance.now() - start)));
     learn(finding);

@@ -260,7 +260,7 @@ describe('with a discovery that changes', () => {
 });
 
 test('few are checked at once', async () => {
-  const ids = Array.from({ length: 40 }, (_, at) => `s${at}`);
+  const ids = Array.from({ length: 160 }, (_, at) => `s${at}`);
   let running = 0;
   let most = 0;
   const ends: (() => void)[] = [];
@@ -278,5 +278,26 @@ test('few are checked at once', async () => {
     ends.shift()?.();
     await vi.advanceTimersByTimeAsync(0);
   }
-  expect(most).toBe(16);
+  expect(most).toBe(64);
+});
+
+test('many that hang do not hold up the checks of the others', async () => {
+  const hanging = Array.from({ length: 300 }, (_, at) => `s${at}`);
+  const asked: Record<string, number> = {};
+  const check = async (origin: string): Promise<Finding> => {
+    const id = origin.slice(7);
+    asked[id] = (asked[id] ?? 0) + 1;
+    if ((id === 'a' || id === 'b') && now[id] !== 'silent') return { kind: 'well' };
+    await new Promise((resolve) => setTimeout(resolve, 2 * EVERY));
+    return FINDINGS['silent']!;
+  };
+  begin({ check, path: '/health' }, 'a', ...hanging, 'b');
+  await rounds(30);
+  asked['a'] = 0;
+  await rounds(10);
+  expect(asked['a']).toBe(10);
+  expect(seen()).toBe('a b');
+  now['a'] = 'silent';
+  await rounds(5);
+  expect(seen()).toBe('b');
 });
