@@ -26,7 +26,7 @@ export type Backend = {
   readonly zone?: string;
   /** Still serves its sessions and must get no new ones. */
   readonly draining: boolean;
-  /** When discovery first found it while others were there, in milliseconds since 1970. */
+  /** When discovery first found it while others were there, or it came back from the dead, in milliseconds since 1970. */
   readonly since?: number;
   /** Which release it runs, as it says itself; higher is newer. */
   readonly release?: number;

@@ -5,7 +5,7 @@ import type { RoutingEvent } from '../events.ts';
 import { newLimit } from '../limit.ts';
 import { newListeners } from '../listeners.ts';
 import { type Check, type Finding, connectCheck, hasVanished, pathCheck } from './checks.ts';
-import { type Diagnosis, UNKNOWN, diagnose, judge } from './diagnosis.ts';
+import { type Diagnosis, type Judged, UNKNOWN, diagnose, judge } from './diagnosis.ts';
 import { sameBackends } from './members.ts';
 import { type Watch, type Watching, watch } from './watch.ts';
 
@@ -53,7 +53,7 @@ export function checkedBackends(inner: Backends, options: CheckOptions = {}): Ba
     if (leaving ? health === 'dead' : options.path === undefined) inner.suspect(id, new Error(cause));
   }
   function update(): void {
-    const { backends, doubted } = judge(inner.list(), ward.diagnosisOf);
+    const { backends, doubted } = ward.judged(inner.list());
     if (believed !== (doubted === undefined)) {
       believed = !believed;
       record?.({ type: 'checks', state: believed ? 'believed' : 'ignored', ...(doubted && { cause: doubted }) });
@@ -105,12 +105,14 @@ type Ward = {
   /** Watches these from now on, and nobody else. Returns the origins of those that left because another has them now. */
   readonly admit: (backends: readonly Backend[]) => readonly string[];
   readonly diagnosisOf: (id: string) => Diagnosis;
+  /** Of these, what `judge` makes, and since when one that was dead is there again. */
+  readonly judged: (listed: readonly Backend[]) => Judged;
   readonly soon: (id: string) => void;
   /** It has answered an exchange. */
   readonly answered: (id: string) => void;
   readonly close: () => void;
 };
-type Patient = { readonly origin: string; readonly watched: Watch; diagnosis: Diagnosis };
+type Patient = { readonly origin: string; readonly watched: Watch; diagnosis: Diagnosis; revived?: number };
 
 /** `changed`: it is in another state of health than before. */
 function openWard(
@@ -123,7 +125,16 @@ function openWard(
     if (!patient) return;
     const before = patient.diagnosis;
     patient.diagnosis = diagnose(before, finding);
+    // As cold as one that was never there.
+    if (before.health === 'dead' && patient.diagnosis.health !== 'dead') patient.revived = Date.now();
     learnt(id, finding, patient.diagnosis, patient.diagnosis.health !== before.health);
+  }
+  function diagnosisOf(id: string): Diagnosis {
+    return patients.get(id)?.diagnosis ?? UNKNOWN;
+  }
+  function asRevived(backend: Backend): Backend {
+    const since = patients.get(backend.id)?.revived;
+    return since === undefined ? backend : { ...backend, since };
   }
   function admit(backends: readonly Backend[]): readonly string[] {
     const origins = new Map(backends.map(({ id, origin }) => [id, origin]));
@@ -144,7 +155,11 @@ function openWard(
   }
   return {
     admit,
-    diagnosisOf: (id) => patients.get(id)?.diagnosis ?? UNKNOWN,
+    diagnosisOf,
+    judged(listed) {
+      const found = judge(listed, diagnosisOf);
+      return { ...found, backends: found.backends.map(asRevived) };
+    },
     soon: (id) => patients.get(id)?.watched.soon(),
     answered(id) {
       if (patients.get(id)?.diagnosis.health === 'dead') patients.get(id)?.watched.soon();

@@ -69,6 +69,18 @@ const said = () =>
   });
 
 describe('a backend', () => {
+  test('that was dead and is back is new, and no other', async () => {
+    begin();
+    now['a'] = 'refused';
+    await rounds(3);
+    expect(seen()).toBe('b');
+    now['a'] = 'well';
+    await rounds(3);
+    const { a, b } = Object.fromEntries(backends.list().map(({ id, since }) => [id, since]));
+    expect(a).toBeGreaterThan(Date.now() - 4 * EVERY);
+    expect(b).toBeUndefined();
+  });
+
   test('that does not answer twice is left out and what runs there severed; once well, it is back', async () => {
     begin();
     now['a'] = 'silent';
