@@ -133,7 +133,7 @@ function createCounters(registry: Registry) {
     suspects: counter('backend_suspects_total', 'Times a backend failed before a handler ran there'),
     health: counter('backend_health_total', 'Times the checks found a backend in another state', ['state']),
     checksBelieved: gauge('checks_believed', 'Whether checks count: 0 while no backend passes its own'),
-    faults: counter('faults_total', 'Bugs: exchanges that got a 500'),
+    faults: counter('faults_total', 'Lines of the log that say fault: bugs, ours or of parts that were handed in'),
   };
 }
 
