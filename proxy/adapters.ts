@@ -7,10 +7,12 @@ import { cloudMapBackends } from './backends/cloud-map.ts';
 import { dnsBackends } from './backends/dns.ts';
 import { memoryMarks } from './backends/drains.ts';
 import type { Marks, Membership } from './backends/drains.ts';
+import { checkOf } from './backends/checks.ts';
 import { checkedBackends } from './backends/health.ts';
 import { findOwnZone } from './backends/own-zone.ts';
 import type { CheckOptions } from './backends/health.ts';
 import { LOOK_EVERY_MS, redisMarks } from './backends/shared-marks.ts';
+import { lookAtStrangers } from './backends/strangers.ts';
 import { staticBackends } from './backends/static.ts';
 import type { Config } from './config.ts';
 import { REDIS } from './contract.ts';
@@ -88,6 +90,8 @@ export type Discovery = {
   readonly backends: Backends;
   /** What is under the checks. */
   readonly members: Membership;
+  /** Whether a backend that is not listed answers. */
+  readonly answers: (origin: string) => Promise<boolean>;
   /** Resolves when discovery has found somebody, or should not be waited for any longer. */
   readonly found: Promise<void>;
   /** The proxy's own zone, where it is known by now. */
@@ -97,6 +101,9 @@ export type Discovery = {
 /** A start does not wait longer for discovery: exchanges are held until somebody is found. Milliseconds. */
 const FIRST_ANSWER_MS = 2000;
 
+/** A client waits for it. Milliseconds. */
+const LOOK_MS = 2000;
+
 /** Whom the checks tell of a backend what concerns others, as `CheckOptions` says. */
 type Hearers = Required<Pick<CheckOptions, 'onHung' | 'onRelease'>>;
 
@@ -104,7 +111,8 @@ type Hearers = Required<Pick<CheckOptions, 'onHung' | 'onRelease'>>;
 export function discover(config: Config, record: Telemetry['record'], hearers: Hearers, own?: Backends): Discovery {
   const { dns, cloudMap, backendPort: port, backends: origins, refreshSeconds, healthPath: path } = config;
   const over = (members: Backends, found: Promise<void>, zone: Discovery['zone']): Discovery => {
-    return { backends: checkedBackends(members, { path, record, ...hearers }), members, found, zone };
+    const backends = checkedBackends(members, { path, record, ...hearers });
+    return { backends, members, answers: lookAtStrangers(checkOf(path, LOOK_MS)), found, zone };
   };
   const asking = { refreshMs: refreshSeconds * 1000, record };
   if (cloudMap !== undefined) {

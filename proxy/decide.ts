@@ -48,7 +48,8 @@ export function decide(
     return intent.kind === 'open' ? decideOpen(able, given) : forwardTo(pick(able, runningOnly(given.load)));
   }
   if (session === undefined) return SESSION_NOT_FOUND;
-  const home = given.backends.find(({ id }) => id === session.home.id) ?? newcomer(session, given);
+  const listed = given.backends.find(({ id }) => id === session.home.id);
+  const home = listed ?? newcomer(session, given);
   const fate = given.tried.get(session.home.id);
   if (home !== undefined && (fate === undefined || fate === 'lost')) return { kind: 'forward', to: home };
   if (intent.verb === 'end') return { kind: 'end' };
@@ -56,8 +57,9 @@ export function decide(
     const to = given.onSessionLost === 'migrate' ? newHome(session, given) : undefined;
     return to === undefined ? { kind: 'forward', to: home, stay: true } : migrateTo(to, session, 'drain');
   }
-  if (given.onSessionLost === 'not-found')
-    return given.backends.length === 0 ? { kind: 'wait' } : withoutMigration(fate);
+  if (given.onSessionLost === 'not-found') {
+    return given.backends.length === 0 ? { kind: 'wait' } : withoutMigration(listed && fate);
+  }
   const to = roomiest(
     given.backends.filter(({ id }) => isReachable(given.tried.get(id))),
     given,

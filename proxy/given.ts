@@ -52,9 +52,11 @@ export function readObject(options: Readonly<Record<string, unknown>>): Read {
     const value = options[name];
     const fault = value === undefined ? undefined : faultOf(value, option.many === true);
     if (fault !== undefined) faults.push(`${name}: ${fault}`);
-    if (value !== undefined && fault === undefined)
-      given.set(name, { source: name, values: [value].flat().map(written) });
-    else if (option.fallback !== undefined) given.set(name, { source: name, values: [option.fallback] });
+    // Of what is no value nothing more is to be said.
+    const otherwise = option.fallback === undefined ? undefined : [option.fallback];
+    const said = fault === undefined ? [value].flat().map(written) : option.many ? [] : otherwise;
+    const values = value === undefined ? otherwise : said;
+    if (values !== undefined) given.set(name, { source: name, values });
   }
   return { given, faults, wanted: (name) => name };
 }
@@ -64,7 +66,7 @@ function faultOf(value: unknown, many: boolean): string | undefined {
   const all: readonly unknown[] = Array.isArray(value) ? value : [value];
   if (Array.isArray(value) && !many) return `expected one value, got ${all.length}`;
   if (all.length === 0) return 'expected at least one value, got none';
-  const at = all.findIndex((one) => !['string', 'number', 'boolean'].includes(typeof one));
+  const at = all.findIndex((one) => !['string', 'number', 'boolean'].includes(typeof one) && !(one instanceof URL));
   return at < 0 ? undefined : `expected text, a number or a boolean, got ${all[at] === null ? 'null' : typeof all[at]}`;
 }
 

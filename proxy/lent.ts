@@ -2,6 +2,7 @@
 import { SessionsUnavailable } from './contract.ts';
 import type { Backend, Backends, Sessions } from './contract.ts';
 import type { Telemetry } from './events.ts';
+import { newListeners } from './listeners.ts';
 import type { LogDestination } from './telemetry/log.ts';
 
 /** What each part must be able to do. */
@@ -22,12 +23,13 @@ export function partFaults(parts: Readonly<Record<keyof typeof ABILITIES, unknow
 }
 
 function can(part: unknown, ability: string): boolean {
-  return part instanceof Object && typeof Reflect.get(part, ability) === 'function';
+  if (part === null || (typeof part !== 'object' && typeof part !== 'function')) return false;
+  return typeof Reflect.get(part, ability) === 'function';
 }
 
 type Recorder = Telemetry['record'];
 
-/** Closing it closes nothing. A backend at no origin is left out, and said once. */
+/** Closing it closes nothing. A backend at no origin is left out, and said once; of changes it is asked to tell one alone. */
 export function lentBackends(own: Backends, record: Recorder): Backends {
   const said = new Set<string>();
   let last: readonly Backend[] = [];
@@ -41,26 +43,37 @@ export function lentBackends(own: Backends, record: Recorder): Backends {
   }
   function sound(backend: Backend): readonly Backend[] {
     const origin = originOf(backend.origin);
-    if (origin !== undefined) {
-      return [{ ...NEITHER, ...backend, origin }];
-    }
-    const message = `backends: expected an origin, as in http://10.0.0.7:3000, got ${JSON.stringify(backend.origin)}`;
+    if (origin !== undefined && typeof backend.id === 'string' && backend.id !== '') return [copyOf(backend, origin)];
+    const got = JSON.stringify({ id: backend.id, origin: backend.origin });
+    const message = `backends: expected an id, and an origin as in http://10.0.0.7:3000, got ${got}`;
     if (!said.has(message)) record({ type: 'fault', error: new Error(message) });
     said.add(message);
     return [];
   }
+  const listeners = newListeners<void>();
+  const undo = own.onChange(() => listeners.tell());
   return {
     list: () => (last = attempt(() => own.list().flatMap(sound), last)),
     suspect: (id, cause) => attempt(() => own.suspect(id, cause), undefined),
     drains: (id) => attempt(() => own.drains?.(id), undefined),
     answers: (id) => attempt(() => own.answers?.(id), undefined),
-    onChange: (f) => own.onChange(f),
-    close: async () => {},
+    onChange: listeners.add,
+    close: async () => leave(undo),
   };
 }
 
-/** What may be left out. */
-const NEITHER = { draining: false, suspect: false };
+/** By name: what a class has getters for is not copied otherwise. */
+function copyOf({ id, zone, since, release, draining, suspect }: Backend, origin: string): Backend {
+  return {
+    id,
+    origin,
+    draining,
+    suspect,
+    ...(zone !== undefined && { zone }),
+    ...(since !== undefined && { since }),
+    ...(release !== undefined && { release }),
+  };
+}
 
 function originOf(origin: unknown): string | undefined {
   const url = typeof origin === 'string' && URL.canParse(origin) ? new URL(origin) : undefined;
@@ -79,13 +92,15 @@ export function lentSessions(own: Sessions, record: Recorder): Sessions {
       throw new SessionsUnavailable('the registry threw', { cause: error });
     }
   }
+  const listeners = newListeners<string>();
+  const undo = own.onChange((id) => listeners.tell(id));
   return {
     // Stores say null of what they have not.
     find: (id, options) => reach(async () => (await own.find(id, options)) ?? undefined),
     create: (session) => reach(() => own.create(session)),
     replace: (from, to) => reach(async () => (await own.replace(from, to)) ?? undefined),
     end: (id) => reach(async () => (await own.end(id)) ?? undefined),
-    onChange: (f) => own.onChange(f),
+    onChange: listeners.add,
     async countByBackend() {
       try {
         counted = await reach(() => own.countByBackend());
@@ -94,7 +109,7 @@ export function lentSessions(own: Sessions, record: Recorder): Sessions {
       }
       return counted;
     },
-    close: async () => {},
+    close: async () => leave(undo),
   };
 }
 
@@ -106,6 +121,14 @@ export function lentLogger(own: LogDestination): LogDestination {
       if (written instanceof Promise) written.catch(() => {});
     },
   };
+}
+
+function leave(undo: () => void): void {
+  try {
+    undo();
+  } catch {
+    // It gave us nothing to undo it with.
+  }
 }
 
 function asError(error: unknown): Error {

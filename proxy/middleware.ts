@@ -16,7 +16,8 @@ export interface Middleware {
   (request: IncomingMessage, response: ServerResponse, next?: (error?: unknown) => void): void;
   /**
    * Ends the listening streams that go through it, finishes what runs, ends the rest after `drainSeconds`, and closes what
-   * it opened. What comes later gets 503, but for the requests that are to be served here. Idempotent.
+   * it opened. What clients send meanwhile is served, for others may have been told too late to send it elsewhere; what
+   * they send later gets 503. Idempotent.
    */
   close(): Promise<void>;
 }

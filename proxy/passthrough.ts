@@ -73,10 +73,12 @@ export function createPassthrough(rooms: PassthroughRooms): Passthrough {
       const journey = startJourney(rooms, request.rawHeaders);
       const passing = passUpgrade(request, socket, journey);
       run(request, { passing, journey }, socket);
+      // They are read later: until then an end that follows them must wait.
+      if (head.length > 0) socket.unshift(head);
       const go = (reached: boolean): void => {
         if (socket.destroyed) return;
         if (closing) passing.refuse(CLOSED);
-        else if (reached) wayOf(journey).upgrade(request, socket, head);
+        else if (reached) wayOf(journey).upgrade(request, socket, NO_HEAD);
         else passing.refuse(NO_BACKEND);
       };
       reach(journey).then(go, (error: unknown) => passing.failed(asError(error)));
@@ -91,6 +93,8 @@ export function createPassthrough(rooms: PassthroughRooms): Passthrough {
     },
   };
 }
+
+const NO_HEAD = Buffer.alloc(0);
 
 /** Chooses a backend that takes connections: an upgrade that has been sent cannot go elsewhere. False when none is left. */
 async function reach(journey: Journey): Promise<boolean> {

@@ -57,7 +57,7 @@ export interface House {
 export function buildHouse(config: Config, telemetry: TelemetryWithMetrics, given: Given = {}): House {
   const record: Telemetry['record'] = (event) => telemetry.record(event);
   const registry = openRegistry(config, record, given.sessions);
-  const { upstream, backends, zone, found, leave } = openWays(config, record, given, registry.drains);
+  const { upstream, backends, zone, found, answers, leave } = openWays(config, record, given, registry.drains);
   const { sessions, orders, watched, activity, settleMs } = registry;
   const shared = { sessions, backends, upstream, telemetry, now: Date.now, draw: Math.random, token: randomUUID };
   const plans = createPlans({ ...shared, orders, watched, settleMs, chaos: config.chaosMigrate });
@@ -74,6 +74,7 @@ export function buildHouse(config: Config, telemetry: TelemetryWithMetrics, give
     plans,
     quiet,
     heard: hearOf(backends),
+    answers,
     opening: new Map(),
     running: new Map(),
   };
@@ -119,12 +120,13 @@ function openWays(config: Config, record: Telemetry['record'], given: Given, dra
   const discovery = discover(config, record, hearers, given.backends);
   const reported = reportedBackends(discovery.backends);
   const backends = drainableBackends(reported, drains, { record, members: discovery.members });
-  const { found, zone } = discovery;
+  const { found, zone, answers } = discovery;
   return {
     upstream,
     backends,
     found,
     zone,
+    answers,
     leave: async (): Promise<void> => {
       await Promise.all([upstream.close(), backends.close(), reported.close()]);
       await discovery.backends.close();

@@ -144,6 +144,10 @@ async function carryOut(
   switch (decision.kind) {
     case 'forward':
       if (story.verdict !== undefined) return refused(story, story.verdict.refusal);
+      if (!rooms.heard(decision.to.id) && !(await rooms.answers(decision.to.origin))) {
+        story.tried.set(decision.to.id, 'unsent');
+        return 'again';
+      }
       return forward(rooms, story, decision.stay ? askedToStay(exchange) : exchange, session, decision.to);
     case 'wait':
       return hold(rooms, story);

@@ -37,6 +37,8 @@ export type Rooms = {
   readonly zone: () => string | undefined;
   /** Whether discovery has ever named a backend of that id. */
   readonly heard: (id: string) => boolean;
+  /** Whether a backend of which we have not heard answers: nobody watches it, and what hangs there would hang for ever. */
+  readonly answers: (origin: string) => Promise<boolean>;
   /** Sessions that are being opened, by backend id. */
   readonly opening: Map<string, number>;
   /** Exchanges that run, listening ones apart, by backend id. */

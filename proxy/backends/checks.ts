@@ -53,6 +53,11 @@ export function pathCheck(path: string, timeoutMs: number): Check {
     });
 }
 
+/** Of the path, or where there is none of the port. */
+export function checkOf(path: string | undefined, timeoutMs: number): Check {
+  return path === undefined ? connectCheck(timeoutMs) : pathCheck(path, timeoutMs);
+}
+
 function wayTo(origin: string): { readonly host: string; readonly port: number } {
   const { hostname, port, protocol } = new URL(origin);
   const host = hostname.replace(/^\[|\]$/g, '');

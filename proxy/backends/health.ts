@@ -4,7 +4,7 @@ import type { Backend, Backends } from '../contract.ts';
 import type { RoutingEvent } from '../events.ts';
 import { newLimit } from '../limit.ts';
 import { newListeners } from '../listeners.ts';
-import { type Check, type Finding, connectCheck, hasVanished, pathCheck } from './checks.ts';
+import { type Check, type Finding, checkOf, hasVanished } from './checks.ts';
 import { type Diagnosis, type Judged, UNKNOWN, diagnose, judge } from './diagnosis.ts';
 import { sameBackends } from './members.ts';
 import { type Watch, type Watching, watch } from './watch.ts';
@@ -170,8 +170,7 @@ function openWard(
 }
 
 function watchingOf({ path, check, everyMs = 2_000, timeoutMs = 2_000, draw = Math.random }: CheckOptions): Watching {
-  const chosen = check ?? (path === undefined ? connectCheck(timeoutMs) : pathCheck(path, timeoutMs));
   // Apart, so that many that hang, each for as long as a check may take, do not hold up the checks of all others.
   const limits = { usual: newLimit(AT_ONCE), silent: newLimit(AT_ONCE) };
-  return { check: chosen, limits, everyMs, draw };
+  return { check: check ?? checkOf(path, timeoutMs), limits, everyMs, draw };
 }

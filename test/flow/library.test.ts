@@ -220,12 +220,26 @@ test('backends of your own are checked like all others, and not closed', async (
   expect(closed).toBe(false);
 });
 
-test('a backend of your own at no origin is left out, and said once', async () => {
+test('a backend of your own at no origin is left out, and said once; one of a class is as good as any', async () => {
   const own = await startServers(['a']);
   onTestFinished(() => own.close());
   const at = (id: string, origin: string) => ({ id, origin, draining: false, suspect: false });
+  class Task {
+    draining = false;
+    suspect = false;
+    readonly #origin: string;
+    constructor(origin: string) {
+      this.#origin = origin;
+    }
+    get id() {
+      return 'a';
+    }
+    get origin() {
+      return this.#origin;
+    }
+  }
   const backends: Backends = {
-    list: () => [at('b', '10.0.0.7:3000'), at('a', `${own.get('a').origin}/`)],
+    list: () => [at('b', '10.0.0.7:3000'), new Task(`${own.get('a').origin}/`)],
     suspect() {
       throw new Error('not there yet');
     },
@@ -246,8 +260,9 @@ test('a backend of your own at no origin is left out, and said once', async () =
   expect(await talk.task('ping')).toBe('a');
   await own.get('a').kill();
   await expect(talk.task('ping')).rejects.toThrow('Service unavailable');
-  const messages = text.flatMap((line) => /"message":"([^}]*?)","stack/.exec(line)?.[1] ?? []);
-  expect(messages.filter((message) => message.startsWith('backends: expected an origin'))).toHaveLength(1);
+  const lines = text.map((line): { err?: { message: string } } => JSON.parse(line));
+  const messages = lines.flatMap(({ err }) => err?.message ?? []);
+  expect(messages.filter((message) => message.startsWith('backends: expected an id, and an origin'))).toHaveLength(1);
   expect(messages).toContain('not there yet');
 });
 
@@ -478,6 +493,11 @@ describe('a configuration that cannot be', () => {
       'an empty list',
       () => createProxy({ backends, allowedHosts: [] }),
       'allowedHosts: expected at least one value, got none',
+    ],
+    [
+      'an empty list of backends',
+      () => createProxy({ backends: [] }),
+      'backends: expected at least one value, got none',
     ],
     [
       'null',

@@ -172,3 +172,18 @@ test('a home that only the other proxy has heard of yet is asked all the same, a
   expect(await talk.count()).toMatch(/^[ab]1$/);
   expect(outcomes([...knows.events, ...knowsNot.events])).toEqual(['migrated']);
 });
+
+test('nor is one waited for that hangs, for a call or a goodbye', async () => {
+  const begun = await begin({ proxies: 1, redis: true });
+  const at = (...ids: string[]) =>
+    startProxy(
+      ids.map((id) => begun.backend(id).origin),
+      ['--redis', begun.redis().url, '--health-path', '/health'],
+    );
+  const [knows, knowsNot] = [await at('c'), await at('a', 'b')];
+  onTestFinished(async () => void (await Promise.all([knows.stop(), knowsNot.stop()])));
+  const [calls, ends] = [await rawOpen(knows.url), await rawOpen(knows.url)];
+  begun.backend('c').pause();
+  expect(taskOf(await rawCall(knowsNot.url, calls.id, 'ping'))).toMatch(/^[ab]$/);
+  expect(await rawStatus(knowsNot.url, 'DELETE', ends.id)).toBe(200);
+});

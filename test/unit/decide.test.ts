@@ -117,6 +117,12 @@ describe('a session that another proxy gave a home which discovery has not named
     ['goes there', atC, {}, 'forward c'],
     ['goes there when it has migrated since', { ...atC, createdAt: 0, homedAt: now }, {}, 'forward c'],
     ['migrates when that refuses', atC, { fates: { c: 'unsent' } }, 'migrate a'],
+    [
+      'is not found when that refuses and it may not migrate',
+      atC,
+      { fates: { c: 'unsent' }, onSessionLost: 'not-found' },
+      '404',
+    ],
     ['migrates when that was named once', atC, { heard: () => true }, 'migrate a'],
     ['migrates when another is at its address', atC, { backends: [backend('a', { origin: 'http://c' })] }, 'migrate a'],
     ['migrates a minute later', atC, { load: later }, 'migrate a'],

@@ -84,6 +84,7 @@ export function newProxies(
       plans,
       quiet,
       heard: () => true,
+      answers: async () => true,
       opening: new Map(),
       running: new Map(),
       zone: () => undefined,
