@@ -1,7 +1,5 @@
-/** The library as a program uses it: what it takes, refuses and says, what parsers before it may do, how it ends. */
+/** The library as a program uses it: what may stand before it, what may be handed in, how it ends. */
 
-import { createHmac } from 'node:crypto';
-import { createServer, type RequestListener, type Server } from 'node:http';
 import { gzipSync } from 'node:zlib';
 import express, { type RequestHandler } from 'express';
 import { Registry } from 'prom-client';
@@ -9,16 +7,14 @@ import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vit
 import {
   type AffinityOptions,
   type Backends,
-  ConfigurationError,
   type Middleware,
-  type MiddlewareOptions,
   type Sessions,
   createProxy,
   sessionAffinity,
 } from '../../proxy/index.ts';
 import { memorySessions } from '../../proxy/sessions/memory.ts';
 import { INITIALIZE } from '../house/edge.ts';
-import { dial, request as rawRequest } from '../house/raw.ts';
+import { listen } from '../house/listen.ts';
 import { startRedis } from '../house/redis.ts';
 import { type TestServers, startServers } from '../house/servers.ts';
 import { type Talk, startTalk } from '../house/talk.ts';
@@ -31,17 +27,6 @@ beforeAll(async () => {
   servers = await startServers(['a', 'b']);
 });
 afterAll(() => servers.close());
-
-async function listen(listener: RequestListener): Promise<{ readonly server: Server; readonly port: number }> {
-  const server = createServer(listener);
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  onTestFinished(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  const address = server.address();
-  return { server, port: typeof address === 'object' && address ? address.port : 0 };
-}
 
 type Front = {
   readonly affinity: Middleware;
@@ -158,24 +143,6 @@ describe('middleware before it', () => {
     stream?.end();
     expect(await until('it has ended', () => streams().at(-1) === 'closed' && streams())).toEqual(['opened', 'closed']);
   });
-});
-
-test('a target with an authority is asked for by its path alone', async () => {
-  const seen: (string | undefined)[] = [];
-  const own = await listen((request, response) => app(request, response));
-  const affinity = sessionAffinity({ backends: [`http://127.0.0.1:${own.port}`], ...SILENT });
-  onTestFinished(() => affinity.close());
-  const app = express().use('/mcp', affinity, (request, response) => {
-    seen.push(request.originalUrl);
-    response.json({ jsonrpc: '2.0', id: 7, result: {} });
-  });
-  const client = await dial(own.port);
-  client.send(
-    rawRequest('POST http://evil.example/mcp?x=1', ['Content-Type: application/json'], JSON.parse(PING.toString())),
-  );
-  expect((await client.answer()).status).toBe(200);
-  client.leave();
-  expect(seen).toEqual(['/mcp?x=1']);
 });
 
 test('the middleware writes its log lines as they come, and counts into the registry that it is given', async () => {
@@ -342,72 +309,6 @@ describe('the end', () => {
   });
 });
 
-test('a handler does not see what the tasks know each other by', async () => {
-  const seen: string[][] = [];
-  const own = await listen((request, response) => app(request, response));
-  const affinity = sessionAffinity({ backends: [`http://127.0.0.1:${own.port}`], ...SILENT });
-  onTestFinished(() => affinity.close());
-  const app = express().use('/mcp', affinity, (request, response) => {
-    seen.push([...Object.keys(request.headers), ...request.rawHeaders.filter((_, at) => at % 2 === 0)]);
-    response.json({ jsonrpc: '2.0', id: 7, result: {} });
-  });
-  const url = `http://127.0.0.1:${own.port}/mcp`;
-  const answer = await fetch(url, { method: 'POST', headers: { 'content-type': 'application/json' }, body: PING });
-  expect(answer.status).toBe(200);
-  expect(seen).toHaveLength(1);
-  expect(seen.flat().filter((name) => name.toLowerCase().includes('hop'))).toEqual([]);
-  expect(seen.flat()).toContain('mcp-affinity-backend');
-});
-
-describe('tasks that were not told the same', () => {
-  /** An app with the middleware inside, whose task is the first of these backends. */
-  async function embed(options: Partial<MiddlewareOptions>, others: readonly string[] = []) {
-    const text: string[] = [];
-    const own = await listen((asked, response) => app(asked, response));
-    const affinity = sessionAffinity({
-      backends: [`http://127.0.0.1:${own.port}`, ...others],
-      logger: { write: (line) => void text.push(line) },
-      ...options,
-    });
-    onTestFinished(() => affinity.close());
-    const app = express().use('/mcp', affinity, (_request, response) => {
-      response.json({ jsonrpc: '2.0', id: 7, result: {} });
-    });
-    const faults = () => text.filter((line) => line.includes('"msg":"fault"'));
-    const ask = async (headers: Record<string, string> = {}) => {
-      const url = `http://127.0.0.1:${own.port}/mcp`;
-      const type = { 'content-type': 'application/json' };
-      const answer = await fetch(url, { method: 'POST', headers: { ...type, ...headers }, body: PING });
-      return [answer.status, await answer.text()] as const;
-    };
-    return { origin: `http://127.0.0.1:${own.port}`, faults, ask };
-  }
-
-  test('with no registry in common each would know its own sessions only', async () => {
-    const { ask, faults } = await embed({}, ['http://127.0.0.1:1']);
-    for (let turn = 0; turn < 3; turn += 1) {
-      expect(await ask()).toEqual([503, expect.stringContaining('share no registry')]);
-    }
-    expect(faults()).toHaveLength(1);
-  });
-
-  test('with another secret: one hop, and no loop', async () => {
-    const other = await embed({ secret: 'the secret of another' });
-    const { ask } = await embed({ backends: [other.origin], secret: 'the secret of this one' });
-    expect(await ask()).toEqual([508, expect.stringContaining('Loop detected')]);
-    expect(other.faults()).toHaveLength(1);
-  });
-
-  test('who can make the secret still comes from where it may', async () => {
-    const { ask, origin } = await embed({ allowedOrigins: ['https://good.example'] });
-    const hop = createHmac('sha256', 'mcp-affinity hop')
-      .update(JSON.stringify([origin]))
-      .digest('hex');
-    expect((await ask({ 'mcp-affinity-hop': hop }))[0]).toBe(200);
-    expect((await ask({ 'mcp-affinity-hop': hop, origin: 'https://evil.example' }))[0]).toBe(403);
-  });
-});
-
 test('with a registry of your own and Redis beside it, no session leaves its home under a call at another proxy', async () => {
   const redis = await startRedis();
   onTestFinished(() => redis.close());
@@ -444,82 +345,4 @@ test('with a registry of your own and Redis beside it, no session leaves its hom
     }),
   ).not.toBe(home);
   expect((await drain('DELETE')).status).toBe(202);
-});
-
-describe('a configuration that cannot be', () => {
-  const backends = ['http://10.0.0.7:3000'];
-  const own: Backends = { list: () => [], suspect() {}, onChange: () => () => {}, close: async () => {} };
-  const taken = new Registry();
-  /** As whoever writes no types may have it. */
-  const fromScript = (json: string): AffinityOptions => JSON.parse(json);
-  const fault = (build: () => unknown): string => {
-    try {
-      build();
-    } catch (error) {
-      return error instanceof ConfigurationError ? error.message : String(error);
-    }
-    return 'none';
-  };
-
-  test.each<[string, () => unknown, string]>([
-    ['no options', () => createProxy(fromScript('null')), 'backends: expected at least one backend, got nothing'],
-    ['nothing at all', () => createProxy({}), 'backends: expected at least one backend, got nothing'],
-    [
-      'a port of the middleware',
-      () => sessionAffinity(Object.assign({ backends }, { port: 8080, path: '/mcp' })),
-      'port: expected nothing with the middleware, which listens nowhere; path: expected nothing with the middleware, which listens nowhere',
-    ],
-    [
-      'two ways of discovery',
-      () => createProxy({ backends: own, dns: 'mcp.internal:3000' }),
-      'dns: expected nothing with backends of your own',
-    ],
-    [
-      'a short secret',
-      () => sessionAffinity({ backends, secret: 'hush' }),
-      'secret: expected 16 characters or more, the same in all tasks',
-    ],
-    [
-      'no secret where there is nothing to make one of',
-      () => sessionAffinity({ backends: own }),
-      'secret: expected 16 characters or more, the same in all tasks',
-    ],
-    [
-      'a list for what is one',
-      () => createProxy({ backends, ...fromScript('{"holdSeconds":[5,6]}') }),
-      'holdSeconds: expected one value, got 2',
-    ],
-    [
-      'an empty list',
-      () => createProxy({ backends, allowedHosts: [] }),
-      'allowedHosts: expected at least one value, got none',
-    ],
-    [
-      'an empty list of backends',
-      () => createProxy({ backends: [] }),
-      'backends: expected at least one value, got none',
-    ],
-    [
-      'null',
-      () => createProxy({ backends, ...fromScript('{"emf":null}') }),
-      'emf: expected text, a number or a boolean, got null',
-    ],
-    [
-      'a word that every object knows',
-      () => createProxy({ backends, ...fromScript('{"constructor":1}') }),
-      'constructor: unknown option',
-    ],
-    [
-      'parts that cannot do what they must',
-      () => createProxy({ backends, ...fromScript('{"sessions":{},"logger":{},"registry":{}}') }),
-      'sessions: expected an object that has find, create, replace, end, onChange, countByBackend; logger: expected an object that has write; registry: expected an object that has registerMetric, removeSingleMetric, getSingleMetric, metrics',
-    ],
-    [
-      'a registry that another proxy counts into',
-      () => [createProxy({ backends, registry: taken }), createProxy({ backends, registry: taken })],
-      'registry: expected one that holds no metrics of mcp-affinity yet; give each its own, and serve each at a path of its own',
-    ],
-  ])('%s', (_name, build, expected) => {
-    expect(fault(build)).toBe(expected);
-  });
 });
