@@ -2,7 +2,7 @@
 
 import { afterEach, expect, onTestFinished, test } from 'vitest';
 import type { RoutingEvent } from '../../proxy/events.ts';
-import { type Flow, type FlowOptions, metDead, startFlow, startProxy } from '../house/flow.ts';
+import { type Flow, type FlowOptions, type TestProxy, metDead, startFlow, startProxy } from '../house/flow.ts';
 import { rawCall, rawOpen, rawPing, rawStatus } from '../house/by-hand.ts';
 import { CLOCK, startTalk, through } from '../house/talk.ts';
 import { until } from '../house/until.ts';
@@ -153,15 +153,20 @@ test('a session that ended at one is over at the other', async () => {
   expect(proxies.flatMap(({ events }) => outcomes(events))).toEqual([]);
 });
 
-test('a home that only the other proxy has heard of yet is asked all the same, and left when it dies', async () => {
+/** Two proxies on one registry: one knows c alone, the other a and b. */
+async function apart(...flags: readonly string[]) {
   const begun = await begin({ proxies: 1, redis: true });
-  const at = (...ids: string[]) =>
-    startProxy(
-      ids.map((id) => begun.backend(id).origin),
-      ['--redis', begun.redis().url],
-    );
-  const [knows, knowsNot] = [await at('c'), await at('a', 'b')];
-  onTestFinished(async () => void (await Promise.all([knows.stop(), knowsNot.stop()])));
+  const at = async (...ids: readonly string[]): Promise<TestProxy> => {
+    const origins = ids.map((id) => begun.backend(id).origin);
+    const proxy = await startProxy(origins, ['--redis', begun.redis().url, ...flags]);
+    onTestFinished(() => proxy.stop());
+    return proxy;
+  };
+  return { begun, knows: await at('c'), knowsNot: await at('a', 'b') };
+}
+
+test('a home that only the other proxy has heard of yet is asked all the same, and left when it dies', async () => {
+  const { begun, knows, knowsNot } = await apart();
   let url = knows.url;
   const talk = await startTalk(url, { fetch: through(() => url) });
   onTestFinished(() => talk.close());
@@ -174,14 +179,7 @@ test('a home that only the other proxy has heard of yet is asked all the same, a
 });
 
 test('nor is one waited for that hangs, for a call or a goodbye', async () => {
-  const begun = await begin({ proxies: 1, redis: true });
-  const at = (...ids: string[]) =>
-    startProxy(
-      ids.map((id) => begun.backend(id).origin),
-      ['--redis', begun.redis().url, '--health-path', '/health'],
-    );
-  const [knows, knowsNot] = [await at('c'), await at('a', 'b')];
-  onTestFinished(async () => void (await Promise.all([knows.stop(), knowsNot.stop()])));
+  const { begun, knows, knowsNot } = await apart('--health-path', '/health');
   const [calls, ends] = [await rawOpen(knows.url), await rawOpen(knows.url)];
   begun.backend('c').pause();
   expect(taskOf(await rawCall(knowsNot.url, calls.id, 'ping'))).toMatch(/^[ab]$/);
