@@ -1,5 +1,4 @@
 /** Opens what the configuration names: the ways to the outside. */
-import { setTimeout as delay } from 'node:timers/promises';
 import { memoryActivity } from './activity/memory.ts';
 import { redisActivity } from './activity/redis.ts';
 import { askCloudMap } from './backends/cloud-map-client.ts';
@@ -26,6 +25,7 @@ import type { SessionsByHash } from './sessions/by-hash.ts';
 import { cachedSessions } from './sessions/cached.ts';
 import { memorySessions } from './sessions/memory.ts';
 import { redisSessions } from './sessions/redis.ts';
+import { within } from './within.ts';
 
 /** What proxies share, or one proxy keeps in memory. */
 export type Registry = {
@@ -119,19 +119,11 @@ export function discover(config: Config, record: Telemetry['record'], hearers: H
     const inner = cloudMapBackends(askCloudMap(cloudMap), { ...asking, port });
     let { zone } = config;
     const findZone = async (): Promise<void> => void (zone ??= await findOwnZone());
-    return over(inner, soonEnough([inner.ready, findZone()]), () => zone);
+    return over(inner, within(FIRST_ANSWER_MS, Promise.all([inner.ready, findZone()])), () => zone);
   }
   const zone = (): string | undefined => config.zone;
   if (own !== undefined) return over(lentBackends(own, record), Promise.resolve(), zone);
   if (dns === undefined) return over(staticBackends(origins), Promise.resolve(), zone);
   const inner = dnsBackends({ ...asking, ...dns });
-  return over(inner, soonEnough([inner.ready]), zone);
-}
-
-/** Resolves with all of these, or when a start should wait no longer. */
-async function soonEnough(all: readonly Promise<void>[]): Promise<void> {
-  const late = new AbortController();
-  const tooLate = delay(FIRST_ANSWER_MS, undefined, { signal: late.signal }).catch(() => {});
-  await Promise.race([Promise.all(all), tooLate]);
-  late.abort();
+  return over(inner, within(FIRST_ANSWER_MS, inner.ready), zone);
 }

@@ -1,16 +1,15 @@
 /** The proxy as middleware, in front of servers or inside each of them. */
 import { createHmac, timingSafeEqual } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { setTimeout as delay } from 'node:timers/promises';
 import { entryFault, targetOf } from './admit.ts';
 import type { Config } from './config.ts';
 import { HEADER } from './contract.ts';
 import { SENTENCES, createDoor } from './door.ts';
-import type { Door } from './door.ts';
 import { withoutHeaders } from './headers.ts';
 import type { AffinityOptions, MiddlewareOptions } from './library-options.ts';
 import { ConfigurationError, isOwn, prepare, unfit } from './prepare.ts';
 import { buildHouse } from './rooms.ts';
+import { within } from './within.ts';
 
 export interface Middleware {
   (request: IncomingMessage, response: ServerResponse, next?: (error?: unknown) => void): void;
@@ -65,7 +64,9 @@ export function sessionAffinity(options: MiddlewareOptions): Middleware {
     return target === undefined ? door.turnAway(request, response, 404) : door.enter(request, response, target);
   };
   async function end(): Promise<void> {
-    await endOf(door, config.drainSeconds * 1000);
+    door.close();
+    await within(config.drainSeconds * 1000, door.done());
+    door.cut();
     await house.close();
     telemetry.close();
   }
@@ -79,15 +80,6 @@ function hopOf(secret: string | undefined, { redis, dns, cloudMap, backends }: C
   return createHmac('sha256', 'mcp-affinity hop')
     .update(secret ?? JSON.stringify(common))
     .digest('hex');
-}
-
-async function endOf(door: Door, graceMs: number): Promise<void> {
-  door.close();
-  const done = new AbortController();
-  const late = delay(graceMs, undefined, { signal: done.signal }).catch(() => {});
-  await Promise.race([door.done(), late]);
-  done.abort();
-  door.cut();
 }
 
 /** Express takes the path that it is mounted at off `url`; the backends are asked at the whole one. */

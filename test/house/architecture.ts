@@ -93,6 +93,7 @@ const LEVELS: readonly (readonly string[])[] = [
     'lent',
     'middleware',
     'prepare',
+    'within',
     'cli',
     'cli/',
     'version',
