@@ -5,6 +5,7 @@ import { Agent as HttpsAgent } from 'node:https';
 import type { RequestOptions } from 'node:https';
 import { connect } from 'node:net';
 import type { Duplex } from 'node:stream';
+import { endpointOf } from './endpoint.ts';
 
 const CONNECT_MS = 3000;
 /** Shorter than the 5 s of Node's servers, as in upstream.ts. Limits idle sockets only: nobody listens for the others. */
@@ -38,9 +39,7 @@ export function createAgents(): { readonly http: HttpAgent; readonly https: Http
 
 /** Why no connection can be made there; undefined where one can. */
 export function connectFault(origin: string): Promise<Error | undefined> {
-  const { hostname, port, protocol } = new URL(origin);
-  const host = hostname.replaceAll(/[[\]]/g, '');
-  const socket = connect({ host, port: Number(port || (protocol === 'https:' ? 443 : 80)) });
+  const socket = connect(endpointOf(origin));
   return new Promise((resolve) => {
     inTime(socket, 'connect')
       .once('error', resolve)

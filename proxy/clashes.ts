@@ -1,5 +1,6 @@
 /** Options that are right alone and wrong together. Pure. */
 
+import { endpointOf } from './endpoint.ts';
 import { type Read, shown } from './given.ts';
 import type { OPTIONS } from './options.ts';
 
@@ -65,6 +66,6 @@ function isWay(word: string): word is Way {
 /** What tells two backends apart; the scheme does not. */
 function hostAndPort(value: string): string | undefined {
   if (!URL.canParse(value)) return undefined;
-  const parsed = new URL(value);
-  return `${parsed.hostname}:${parsed.port || (parsed.protocol === 'https:' ? '443' : '80')}`;
+  const { host, port } = endpointOf(value);
+  return `${host}:${port}`;
 }

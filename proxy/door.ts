@@ -1,5 +1,6 @@
 /** The door: what comes in over HTTP becomes an exchange with a bounded body, an abort signal and a sink. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { asError } from './as-error.ts';
 import { lingering, parsedBody, readBody } from './body.ts';
 import { classify } from './classify.ts';
 import { CODE } from './contract.ts';
@@ -70,7 +71,7 @@ export function createDoor(router: Router, rules: DoorRules, telemetry: Telemetr
   return {
     enter(request, response, target) {
       knock(request, response, target).catch((error: unknown) => {
-        telemetry.record({ type: 'fault', error: error instanceof Error ? error : new Error(String(error)) });
+        telemetry.record({ type: 'fault', error: asError(error) });
         if (response.headersSent || response.destroyed) response.destroy();
         else turnAway(request, response, 500);
       });

@@ -1,4 +1,5 @@
 /** Parts of somebody's own, held at arm's length: whatever they throw or leave out ends no process, and nothing is lost. */
+import { asError } from './as-error.ts';
 import { SessionsUnavailable } from './contract.ts';
 import type { Backend, Backends, Sessions } from './contract.ts';
 import type { Telemetry } from './events.ts';
@@ -129,8 +130,4 @@ function leave(undo: () => void): void {
   } catch {
     // It gave us nothing to undo it with.
   }
-}
-
-function asError(error: unknown): Error {
-  return error instanceof Error ? error : new Error(String(error));
 }

@@ -1,4 +1,5 @@
 /** Migrates a session whose home serves it still: only while it is quiet everywhere, else it stays for now. */
+import { asError } from './as-error.ts';
 import { shun } from './aftermath.ts';
 import { SessionsUnavailable } from './contract.ts';
 import type { Backend, Exchange, Fate, Migrated, PlannedReason, Session } from './contract.ts';
@@ -104,7 +105,7 @@ export function migrateListening(rooms: Rooms): () => void {
       );
       for (const group of groups) await Promise.all(group.map(migrateOne));
     } catch (error) {
-      rooms.telemetry.record({ type: 'fault', error: error instanceof Error ? error : new Error(String(error)) });
+      rooms.telemetry.record({ type: 'fault', error: asError(error) });
     } finally {
       looking = false;
     }

@@ -1,4 +1,5 @@
 /** A sink before the sink: holds back an answer that changes the session until the registry has stored the change. */
+import { asError } from './as-error.ts';
 import type { Backend, Exchange, RawHeaders, Session, Sink, SseEvent } from './contract.ts';
 import { createKeeper } from './keeper.ts';
 import type { Change, Keeper, KeeperRooms, Kept, Part } from './keeper.ts';
@@ -93,7 +94,7 @@ export class RememberingSink implements Sink {
       this.#kept = await this.#keeper.store(change);
       this.#broken = this.#kept.kind !== 'stored';
     } catch (error) {
-      this.#bug = error instanceof Error ? error : new Error(String(error));
+      this.#bug = asError(error);
       this.#broken = true;
     }
     this.#storing = undefined;

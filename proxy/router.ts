@@ -1,10 +1,11 @@
 /** The corridor: one exchange from its head to its last byte; the only retry loop in the program. */
 import { address } from './address.ts';
 import { sayGoodbye, shun } from './aftermath.ts';
+import { asError } from './as-error.ts';
 import { forward } from './forward.ts';
 import { HEADER, SessionsUnavailable } from './contract.ts';
 import type { Decision, Exchange, Migrated, Refusal, Session, Sink } from './contract.ts';
-import { SESSION_NOT_FOUND, decide } from './decide.ts';
+import { NO_SESSIONS, SESSION_NOT_FOUND, decide } from './decide.ts';
 import { responseHeaders, traceOf } from './headers.ts';
 import { migratePlanned } from './planned.ts';
 import { INTERNAL, NO_BACKEND, REGISTRY_DOWN } from './refusal.ts';
@@ -20,7 +21,6 @@ export interface Router {
 const MAX_TURNS = 16;
 /** How often a held exchange looks again, in milliseconds; spread by up to as much. */
 const LOOK_AGAIN_MS = 100;
-const NONE: ReadonlyMap<string, number> = new Map();
 const ABANDONED: Ending = { outcome: 'abandoned', status: 499 };
 
 export function createRouter(rooms: Rooms): Router {
@@ -56,7 +56,7 @@ async function tell(rooms: Rooms, story: Story): Promise<Ending> {
       if (next !== 'again') return next;
     }
   } catch (error) {
-    rooms.telemetry.record({ type: 'fault', error: error instanceof Error ? error : new Error(String(error)) });
+    rooms.telemetry.record({ type: 'fault', error: asError(error) });
     return refused(story, INTERNAL);
   }
 }
@@ -113,7 +113,7 @@ async function find(rooms: Rooms, story: Story): Promise<Session | undefined | '
 async function decideNow(rooms: Rooms, story: Story, session: Session | undefined): Promise<Decision> {
   const { intent } = story.exchange;
   const choosing = intent.kind === 'open' || story.tried.size > 0;
-  const held = choosing ? await rooms.sessions.countByBackend() : NONE;
+  const held = choosing ? await rooms.sessions.countByBackend() : NO_SESSIONS;
   const decision = decide(intent, session, {
     backends: rooms.backends.list(),
     tried: story.tried,

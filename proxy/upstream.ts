@@ -2,6 +2,7 @@
 import { networkInterfaces } from 'node:os';
 import { Agent } from 'undici';
 import type { Dispatcher } from 'undici';
+import { asError } from './as-error.ts';
 import { readAnswer } from './answer.ts';
 import type { Answer } from './answer.ts';
 import { blameOf } from './blame.ts';
@@ -150,7 +151,7 @@ function attempt(agent: Agent, sending: Sending, running: Running, resolve: (att
   try {
     agent.dispatch(dispatchOptions(sending, to), handler);
   } catch (cause) {
-    fail(cause instanceof Error ? cause : new Error(String(cause)));
+    fail(asError(cause));
   }
   return undefined;
 }

@@ -87,7 +87,8 @@ return redis.call('HGETALL', KEYS[1])`;
 
 /**
  * State that every task with the same Redis shares: one hash a session, under the SHA-256 of its id, because the id is a
- * bearer secret. The client is the caller's: its timeouts hold, and it is never closed here. Throws RangeError for a life that is none.
+ * bearer secret. The client is the caller's: its timeouts hold, and it is never closed here. Throws RangeError for a life
+ * that is none.
  */
 export function redisState(client: RedisScripts, options: StateOptions = {}): SessionState {
   const ttl = String(inRange('ttlSeconds', options.ttlSeconds ?? DAY, LIFE));

@@ -4,8 +4,10 @@ import { request as requestHttp } from 'node:http';
 import { request as requestHttps } from 'node:https';
 import { connect } from 'node:net';
 import { networkInterfaces } from 'node:os';
+import { asError } from '../as-error.ts';
 import { type OwnAddresses, lacksIPv6 } from '../blame.ts';
 import { HEADER } from '../contract.ts';
+import { endpointOf } from '../endpoint.ts';
 import { readRelease } from '../headers.ts';
 
 /**
@@ -29,7 +31,7 @@ export type Check = (origin: string, signal: AbortSignal) => Promise<Finding>;
 export function connectCheck(timeoutMs: number): Check {
   return (origin, signal) =>
     finding(timeoutMs, signal, (found) => {
-      const socket = connect(wayTo(origin));
+      const socket = connect(endpointOf(origin));
       socket.once('connect', () => found({ kind: 'well' })).on('error', (error) => found(findingOf(error)));
       return () => socket.destroy();
     });
@@ -42,7 +44,7 @@ export function pathCheck(path: string, timeoutMs: number): Check {
       const request = origin.startsWith('https:') ? requestHttps : requestHttp;
       const headers = { accept: '*/*', 'user-agent': 'mcp-affinity' };
       // Apart, so that no path can name another host.
-      const options = { ...wayTo(origin), path, agent: false, headers } as const;
+      const options = { ...endpointOf(origin), path, agent: false, headers } as const;
       const sent = request(options, ({ statusCode = 0, headers: said }) => {
         if (statusCode < 200 || statusCode >= 300) return found({ kind: 'unwell', cause: `status ${statusCode}` });
         const release = readRelease([said[HEADER.affinityRelease]].flat()[0]);
@@ -56,12 +58,6 @@ export function pathCheck(path: string, timeoutMs: number): Check {
 /** Of the path, or where there is none of the port. */
 export function checkOf(path: string | undefined, timeoutMs: number): Check {
   return path === undefined ? connectCheck(timeoutMs) : pathCheck(path, timeoutMs);
-}
-
-function wayTo(origin: string): { readonly host: string; readonly port: number } {
-  const { hostname, port, protocol } = new URL(origin);
-  const host = hostname.replace(/^\[|\]$/g, '');
-  return { host, port: Number(port || (protocol === 'https:' ? 443 : 80)) };
 }
 
 function finding(
@@ -89,7 +85,7 @@ function finding(
       end = begin(found);
     } catch (error) {
       // There is nothing that a request could be made of.
-      found(findingOf(error instanceof Error ? error : new Error(String(error))));
+      found(findingOf(asError(error)));
     }
     // It may have been found before there was anything to end.
     if (over) end();

@@ -21,6 +21,8 @@ const LEVELS: readonly (readonly string[])[] = [
     'rewrite',
     'limit',
     'listed',
+    'as-error',
+    'endpoint',
     'listeners',
     'sse',
     'address',
