@@ -11,7 +11,6 @@ import type {
   Session,
   Sink,
 } from './contract.ts';
-import { idsOf } from './jsonrpc.ts';
 import { NO_BACKEND } from './refusal.ts';
 import { formatEvent } from './sse.ts';
 import { refused } from './story.ts';
@@ -20,26 +19,39 @@ import type { Rooms, Story, Turn } from './story.ts';
 /** Where the trouble is with all of them it is ours indeed, and each try costs what we have too little of. */
 const MOST_TRIED = 8;
 
-export type Certain = Exclude<Attempt, { kind: 'doubtful' }>;
+export type Certain = Exclude<Attempt, { kind: 'doubtful' | 'declined' }>;
+/** The home itself says, by its answer to a ping, that it does not know the session. Nothing of the exchange was sent. */
+type Gone = { readonly kind: 'gone' };
+export const GONE: Gone = { kind: 'gone' };
+
+/** Milliseconds: a home that has shown within them that it knows the session is not asked for an error in other words. */
+const KNOWN_MS = 1_000;
 
 /**
- * A home that answers a ping of the session knows it: its words were about something else. Where it can not be asked,
- * words that came before anything ran are no answer for the client: its home is lost.
+ * An answer alone is no evidence that the home has lost the session: a ping decides. Where the home knows the session, or
+ * the ping proves nothing, its answer is the client's.
  */
 export async function certain(
   rooms: Rooms,
-  exchange: Exchange,
+  story: Story,
   session: Session | undefined,
   to: Backend,
   attempt: Attempt,
 ): Promise<Certain> {
+  if (attempt.kind === 'declined') return certain(rooms, story, undefined, to, attempt.show());
   if (attempt.kind !== 'doubtful') return attempt;
-  const known = session === undefined || (await rooms.migrator.knows(session, to, exchange));
-  if (typeof known !== 'boolean' && attempt.of === 'gone') return known;
-  if (known !== false) return certain(rooms, exchange, session, to, attempt.show());
-  if (attempt.of === 'gone') return { kind: 'gone' };
+  const show = (): Promise<Certain> => certain(rooms, story, undefined, to, attempt.show());
+  if (session === undefined || (rooms.ending.has(session.id) && !isEnding(story.exchange))) return show();
+  if (attempt.doubt === 'weak' && rooms.confirmations.holds(session, KNOWN_MS)) return show();
+  const known = await rooms.migrator.knows(session, to, story.exchange);
+  if (known === 'known') rooms.confirmations.confirm(session);
+  if (known === 'known' || known === 'unclear') return show();
+  if (known !== 'unknown') {
+    // It has died since: what else it had to say of the session cannot be learnt.
+    return attempt.doubt === 'weak' ? show() : { kind: 'lost', cause: known.cause, unanswered: attempt.unanswered };
+  }
   const cause = new Error('the home does not know the session');
-  return { kind: 'lost', cause, unanswered: idsOf(exchange), forgotten: true };
+  return { kind: 'lost', cause, unanswered: attempt.unanswered, forgotten: true };
 }
 
 /** Nothing ran there. Another proxy may have migrated the session already: the registry is asked before we do. */
@@ -47,7 +59,7 @@ export function untouched(
   rooms: Rooms,
   story: Story,
   to: Backend,
-  attempt: Extract<Attempt, { kind: 'unsent' | 'gone' | 'marked' }>,
+  attempt: Extract<Attempt, { kind: 'unsent' | 'marked' }> | Gone,
 ): Turn {
   story.fresh = true;
   if (attempt.kind === 'marked') {
@@ -61,12 +73,20 @@ export function untouched(
     story.tried.set(to.id, 'unsent');
     return mayTryElsewhere(rooms, story) ? 'again' : refused(story, NO_BACKEND);
   }
-  if (attempt.kind === 'unsent') {
-    if (!to.suspect) rooms.telemetry.record({ type: 'suspect', backend: to.id, cause: attempt.cause.message });
-    rooms.backends.suspect(to.id, attempt.cause);
-  }
+  if (attempt.kind === 'unsent') suspect(rooms, to, attempt.cause);
   story.tried.set(to.id, attempt.kind);
   return 'again';
+}
+
+/** The client ends its session by it. */
+export function isEnding({ intent }: Exchange): boolean {
+  return intent.kind === 'continue' && intent.verb === 'end';
+}
+
+/** It failed: it is avoided for new sessions for a while. */
+export function suspect({ backends, telemetry }: Pick<Rooms, 'backends' | 'telemetry'>, to: Backend, cause: Error) {
+  if (!to.suspect) telemetry.record({ type: 'suspect', backend: to.id, cause: cause.message });
+  backends.suspect(to.id, cause);
 }
 
 /** Our own trouble may be one with this backend alone. It never migrates anything: that a session's home waits is told. */
@@ -76,9 +96,14 @@ function mayTryElsewhere({ backends }: Rooms, { exchange, tried }: Story): boole
 }
 
 /** A backend has not taken a session: it is avoided from now on. Returns its fate in this exchange. */
-export function shun({ backends }: Rooms, to: string, { mark, cause }: Extract<Migrated, { kind: 'failed' }>): Fate {
+export function shun(
+  { backends, ejections }: Pick<Rooms, 'backends' | 'ejections'>,
+  to: string,
+  { mark, cause }: Extract<Migrated, { kind: 'failed' }>,
+): Fate {
   if (mark === 'draining') backends.drains?.(to);
   else backends.suspect(to, cause);
+  ejections.failed(to);
   return mark ?? 'unsent';
 }
 

@@ -1,9 +1,21 @@
 /** One backend's answer on its way to the sink: streams by whole events, everything else as one body where it fits. */
 import { CODE, HEADER } from './contract.ts';
-import type { AffinityMark, Attempt, Exchange, JsonRpcId, RawHeaders, Session, Sink } from './contract.ts';
+import type {
+  AffinityMark,
+  Attempt,
+  Exchange,
+  JsonRpcId,
+  JsonRpcMessage,
+  RawHeaders,
+  Session,
+  Sink,
+  SseEvent,
+} from './contract.ts';
 import { headerValue, responseHeaders, withoutHeaders } from './headers.ts';
 import { idsOf, isRequest, isResponse, parseMessages } from './jsonrpc.ts';
 import { eventIdToClient, toClient } from './rewrite.ts';
+import { doubtOf, doubtOfMessages } from './session-doubt.ts';
+import type { Doubt } from './session-doubt.ts';
 import { eventSplitter, formatEvent, readEvent, rewriteEvent } from './sse.ts';
 
 /** Longer bodies are shown as they come. */
@@ -19,6 +31,8 @@ export interface Answer {
   end(): Attempt;
   /** The connection broke. */
   broken(cause: Error): Attempt;
+  /** How the attempt has ended before the backend's answer has: what follows is of no use. */
+  over?(): Attempt | undefined;
 }
 
 /** How an answer is to be read: what it belongs to, and where it goes. */
@@ -29,14 +43,14 @@ export function readAnswer(reading: Reading, status: number, raw: RawHeaders): A
   const headers = responseHeaders(raw, session?.id);
   const mark = status === 421 ? headerValue(raw, HEADER.affinityMark) : undefined;
   if (mark === 'draining' || mark === 'misdirected') return markedAnswer(mark);
+  if (status >= 300) return bodyAnswer(reading, status, headers, 'whole');
   const encoding = headerValue(raw, 'content-encoding')?.toLowerCase() ?? 'identity';
   // We asked for none: what comes encoded all the same is relayed unread.
   if (encoding !== 'identity') return bodyAnswer(reading, status, headers, 'at once');
   const type = headerValue(raw, 'content-type')?.toLowerCase() ?? '';
-  const ok = status >= 200 && status < 300;
-  if (!ok || type === '' || type.startsWith('application/json')) return bodyAnswer(reading, status, headers, 'whole');
   if (!type.startsWith('text/event-stream') || exchange.method === 'HEAD') {
-    return bodyAnswer(reading, status, headers, 'at once');
+    const text = type === '' || type.startsWith('application/json') || type.startsWith('text/');
+    return bodyAnswer(reading, status, headers, text ? 'whole' : 'at once');
   }
   // A stream may go on after this answer breaks, and gets comments: its length is not known.
   sink.head(
@@ -52,13 +66,55 @@ function markedAnswer(mark: AffinityMark): Answer {
   return { data: () => true, end: () => marked, broken: () => marked };
 }
 
-function streamAnswer({ exchange, session, sink }: Reading, status: number): Answer {
+type Raised = Doubt | 'declined';
+
+function raisedBy({ messages, raw }: SseEvent, { exchange, session }: Reading): Raised | undefined {
+  if (exchange.intent.kind === 'open') return messages.some(isServerTrouble) ? 'declined' : undefined;
+  return session === undefined ? undefined : doubtOfMessages(messages, raw);
+}
+
+function answeredBy({ messages }: SseEvent): readonly JsonRpcId[] {
+  return messages.flatMap((message) => (isResponse(message) ? (message.id ?? []) : []));
+}
+
+function streamAnswer(reading: Reading, status: number): Answer {
+  const { exchange, session, sink } = reading;
   const epoch = session?.epoch ?? 0;
   const pending = new Set(idsOf(exchange));
   const listening = exchange.method === 'GET';
   const splitter = eventSplitter(EVENT_BYTES);
   const questions: JsonRpcId[] = [];
   let resumable = false;
+  /** An event that may not be the client's answer, and what came after it in the same moment. */
+  let held:
+    | { readonly raised: Raised; readonly events: SseEvent[]; readonly unanswered: readonly JsonRpcId[] }
+    | undefined;
+
+  function deliver(event: SseEvent): boolean {
+    const raised = listening || held !== undefined ? undefined : raisedBy(event, reading);
+    if (raised !== undefined) held = { raised, events: [], unanswered: answeredBy(event) };
+    // Its request waits for an answer still, so what follows may be that.
+    else if (held !== undefined && pending.size > 0) release();
+    if (held === undefined) return sink.event(event);
+    held.events.push(event);
+    return true;
+  }
+  function release(): void {
+    const { events } = held ?? { events: [] };
+    held = undefined;
+    for (const event of events) sink.event(event);
+  }
+  function unlessHeld(then: () => Attempt): Attempt {
+    if (held === undefined) return then();
+    const show = (): Attempt => {
+      release();
+      return then();
+    };
+    const { raised } = held;
+    return raised === 'declined'
+      ? { kind: 'declined', status, show }
+      : { kind: 'doubtful', doubt: raised, status, show, unanswered: [...held.unanswered, ...pending] };
+  }
 
   function pass(raw: Buffer): boolean {
     const { id, data } = readEvent(raw);
@@ -72,14 +128,14 @@ function streamAnswer({ exchange, session, sink }: Reading, status: number): Ans
     }
     const shown = epoch === 0 ? messages : messages.map((message) => toClient(message, epoch));
     for (const message of shown) if (isRequest(message)) questions.push(message.id);
-    if (epoch === 0) return sink.event({ ...cursor, raw, messages });
+    if (epoch === 0) return deliver({ ...cursor, raw, messages });
     const renamed = shown.some((message, at) => message !== messages[at]);
     const fields = {
       ...(cursor.id !== undefined && { id: eventIdToClient(cursor.id, epoch) }),
       ...(renamed && { data: JSON.stringify(parsed?.kind === 'messages' && parsed.batch ? shown : shown[0]) }),
     };
     const unchanged = !renamed && cursor.id === undefined;
-    return sink.event({ ...cursor, raw: unchanged ? raw : rewriteEvent(raw, fields), messages: shown });
+    return deliver({ ...cursor, raw: unchanged ? raw : rewriteEvent(raw, fields), messages: shown });
   }
 
   function finished(): Attempt {
@@ -104,16 +160,17 @@ function streamAnswer({ exchange, session, sink }: Reading, status: number): Ans
       }
       return more;
     },
+    over: () => (held !== undefined && pending.size === 0 ? unlessHeld(finished) : undefined),
     end() {
       if (splitter.torn()) return cut(new Error('the stream ended in the middle of an event'));
       // A stream that can be resumed may end before its answer (2025-11-25, "Sending Messages to the Server", polling).
-      if (pending.size === 0 || resumable) return finished();
-      return lost(new Error('the stream ended before its answer'));
+      if (pending.size === 0 || resumable) return unlessHeld(finished);
+      return unlessHeld(() => lost(new Error('the stream ended before its answer')));
     },
     broken(cause) {
       if (splitter.torn()) return cut(cause);
-      if (!listening && pending.size === 0) return finished();
-      return lost(cause);
+      if (!listening && pending.size === 0) return unlessHeld(finished);
+      return unlessHeld(() => lost(cause));
     },
   };
 }
@@ -156,13 +213,25 @@ function bodyAnswer(reading: Reading, status: number, headers: RawHeaders, showi
 }
 
 function wholeBody(reading: Reading, status: number, headers: RawHeaders, body: Buffer): Attempt {
-  const { exchange, session } = reading;
-  const ends = exchange.intent.kind === 'continue' && exchange.intent.verb === 'end';
-  // 404 speaks of the session (MCP 2025-11-25, "Session Management"), but for a method that does not exist.
-  if (status === 404 && session !== undefined && !ends && !saysMethodNotFound(body)) return { kind: 'gone' };
   const show = (): Attempt => showWhole(reading, status, headers, body);
-  const doubt = session === undefined || ends ? undefined : doubtOf(status, body);
-  return doubt === undefined ? show() : { kind: 'doubtful', of: doubt, show };
+  const { exchange, session } = reading;
+  if (exchange.intent.kind === 'open') return isDeclined(status, body) ? { kind: 'declined', status, show } : show();
+  const doubt = session === undefined ? undefined : doubtOf({ status, body });
+  return doubt === undefined ? show() : { kind: 'doubtful', doubt, status, show, unanswered: idsOf(exchange) };
+}
+
+/** Trouble of the server's own, which another may not have: JSON-RPC 2.0 keeps -32603 and -32000 to -32099 for it. */
+function isDeclined(status: number, body: Buffer): boolean {
+  if (status === 429 || status >= 500) return true;
+  if (status >= 300) return false;
+  const parsed = parseMessages(body.toString('utf8'));
+  return parsed.kind === 'messages' && parsed.messages.some(isServerTrouble);
+}
+
+function isServerTrouble(message: JsonRpcMessage): boolean {
+  if (!('error' in message)) return false;
+  const { code } = message.error;
+  return code === CODE.internal || (code <= -32_000 && code >= -32_099);
 }
 
 function showWhole(reading: Reading, status: number, headers: RawHeaders, body: Buffer): Attempt {
@@ -172,30 +241,6 @@ function showWhole(reading: Reading, status: number, headers: RawHeaders, body: 
   if (body.length > 0) sink.chunk(body);
   sink.end();
   return { kind: 'answered', status };
-}
-
-/** What servers say, beside the 404 that they should, when they do not know a session. */
-const UNKNOWN_SESSION =
-  /no valid session|(invalid|missing|unknown|expired) (or missing )?(mcp[ -])?session|session(?: id)? (was |is |has )?(not found|invalid|expired|unknown|terminated|closed|not initialized)|server not initialized|no transport found for session/i;
-/** Longer bodies are results, not complaints. */
-const COMPLAINT_BYTES = 4096;
-
-/**
- * A 400 was refused before anything ran. A 200 with an error may be a tool's, which relays another server's words.
- */
-function doubtOf(status: number, body: Buffer): 'gone' | 'lost' | undefined {
-  if ((status !== 400 && status !== 200) || body.length > COMPLAINT_BYTES) return undefined;
-  const text = body.toString('utf8');
-  if (!UNKNOWN_SESSION.test(text)) return undefined;
-  if (status === 400) return 'gone';
-  const parsed = parseMessages(text);
-  return parsed.kind === 'messages' && parsed.messages.every((message) => 'error' in message) ? 'lost' : undefined;
-}
-
-function saysMethodNotFound(body: Buffer): boolean {
-  const parsed = parseMessages(body.toString('utf8'));
-  if (parsed.kind !== 'messages') return false;
-  return parsed.messages.some((message) => 'error' in message && message.error.code === CODE.methodNotFound);
 }
 
 /** The client is reading a stream already: a JSON answer goes on it as events; anything else is no answer. */

@@ -58,7 +58,7 @@ function classifyPost(
   const { messages } = parsed;
   const initialize = messages.find((message) => isRequest(message) && message.method === 'initialize');
   if (initialize !== undefined && isRequest(initialize)) {
-    if (messages.length === 1) return { kind: 'open', initialize };
+    if (messages.length === 1) return { kind: 'open', initialize, ...(sessionId !== undefined && { id: sessionId }) };
     return malformed(400, CODE.invalidRequest, 'Invalid Request: initialize must stand alone');
   }
   return sessionId === undefined

@@ -72,11 +72,14 @@ export type Session = {
   readonly safeTools: readonly string[];
   /** A live task (2025-11-25): no planned migration before this, in milliseconds since 1970. */
   readonly busyUntil?: number;
+  /** When homes that could be reached did not know it any more: the last few times, in milliseconds since 1970. */
+  readonly forgottenAt?: readonly number[];
 };
 
 /** What a request wants, as far as routing cares. */
 export type Intent =
-  | { readonly kind: 'open'; readonly initialize: JsonRpcRequest }
+  /** `id`: of a session that it names all the same. */
+  | { readonly kind: 'open'; readonly initialize: JsonRpcRequest; readonly id?: string }
   | {
       readonly kind: 'continue';
       readonly id: string;
@@ -103,8 +106,8 @@ export type Refusal = {
   readonly message: string;
   /** Seconds. */
   readonly retryAfter?: number;
-  /** The session is lost, and ends with this answer. */
-  readonly ends?: true;
+  /** The session is lost, and ends with this answer; why. */
+  readonly ends?: 'policy' | 'forgotten';
 };
 
 export type Decision =
@@ -113,6 +116,8 @@ export type Decision =
   | { readonly kind: 'migrate'; readonly session: Session; readonly to: Backend; readonly reason: MigrationReason }
   /** Nobody can take it yet: hold it. */
   | { readonly kind: 'wait' }
+  /** Its session needs a new home, and it has caused as many migrations as it may. */
+  | { readonly kind: 'spent' }
   /** A DELETE whose home cannot be asked: the session ends here. */
   | { readonly kind: 'end' }
   | Refusal;
@@ -169,8 +174,6 @@ export type Attempt =
   | { readonly kind: 'answered'; readonly status: number }
   /** No handler ran there: any backend may be tried. */
   | { readonly kind: 'unsent'; readonly cause: Error; readonly blame: 'backend' | 'ours' }
-  /** The home does not know the session; nothing ran. */
-  | { readonly kind: 'gone' }
   /** The backend says so itself, by a 421 with our mark; nothing ran. */
   | { readonly kind: 'marked'; readonly mark: AffinityMark }
   /** The backend may have acted. `forgotten`: it does not know the session any more. */
@@ -182,8 +185,19 @@ export type Attempt =
       readonly questions?: readonly JsonRpcId[];
       readonly forgotten?: true;
     }
-  /** It seems to say that it does not know the session, in words that may be about something else. Nothing was shown. */
-  | { readonly kind: 'doubtful'; readonly of: 'gone' | 'lost'; show(): Attempt }
+  /**
+   * It may say that it does not know the session, and may be about something else: only a ping decides. What raised the
+   * doubt was not shown. `show` shows it, and says how the attempt ended then.
+   */
+  | {
+      readonly kind: 'doubtful';
+      readonly doubt: 'strong' | 'weak';
+      readonly status: number;
+      readonly unanswered: readonly JsonRpcId[];
+      show(): Attempt;
+    }
+  /** An `initialize` that another backend may answer better. Nothing was shown; `show` shows it. */
+  | { readonly kind: 'declined'; readonly status: number; show(): Attempt }
   /** The client left first: nobody's fault. */
   | { readonly kind: 'abandoned' };
 
@@ -251,6 +265,9 @@ export interface Activity {
 
 export type Unsent = Extract<Attempt, { kind: 'unsent' }>;
 
+/** Whether a home knows a session, as its answer to a ping proves; `unclear`: it proves neither. */
+export type Known = 'known' | 'unknown' | 'unclear' | Unsent;
+
 /** One attempt at one backend. Never throws, never retries. */
 export interface Upstream {
   send(exchange: Exchange, session: Session | undefined, to: Backend, sink: Sink): Promise<Attempt>;
@@ -269,8 +286,8 @@ export type Migrated =
   | { readonly kind: 'migrated' | 'raced'; readonly session: Session }
   /** The session was ended meanwhile. */
   | { readonly kind: 'ended' }
-  /** That backend cannot take it: try another. */
-  | { readonly kind: 'failed'; readonly cause: Error; readonly mark?: AffinityMark }
+  /** That backend cannot take it: try another. `reached`: it may have acted on the `initialize`. */
+  | { readonly kind: 'failed'; readonly cause: Error; readonly mark?: AffinityMark; readonly reached: boolean }
   /** The new home wants other credentials: its answer goes to the client, the session stays as it is. */
   | { readonly kind: 'unauthorized'; readonly status: number; readonly headers: RawHeaders; readonly body: Buffer }
   /** The new home speaks another protocol version or lacks a capability. */
@@ -278,15 +295,28 @@ export type Migrated =
   /** The registry cannot be reached. */
   | { readonly kind: 'unavailable' };
 
+/** A session's listening streams on their way to what may become its home. What comes on them is kept back. */
+export type PreparedStreams = {
+  /**
+   * `attached`: whoever listens can be reached there, or nobody does, or the home has no such stream; `refused`: the home
+   * would not have one of them yet.
+   */
+  readonly ready: Promise<'attached' | 'refused'>;
+  /** It does not become the home. */
+  discard(): void;
+};
+
 /** Gives a session a new home; credentials come from the exchange. Never throws. */
 export interface Migrator {
   migrate(session: Session, to: Backend, exchange: Exchange, reason: MigrationReason): Promise<Migrated>;
   /** So many sessions are being given a home there that another would have to wait. */
   full(to: Backend): boolean;
-  /** Whether the home knows the session still: a ping that it answers; or why that could not be learnt. */
-  knows(session: Session, home: Backend, exchange: Exchange): Promise<boolean | Unsent>;
-  /** DELETEs a backend session that is nobody's home. Best effort, in the background. */
+  /** Whether the home knows the session still: asks it by a ping. */
+  knows(session: Session, home: Backend, exchange: Exchange): Promise<Known>;
+  /** DELETEs a backend session that is nobody's home, until that is answered or its backend is gone. In the background. */
   discard(orphan: Session, at: Backend, exchange: Exchange): void;
+  /** Leaves what is still to be DELETEd. */
+  close(): void;
 }
 
 /** Header names, in lower case (MCP, Streamable HTTP; `mcp-affinity-*` are ours, between proxy and backend only). */

@@ -12,9 +12,15 @@ export type Circumstances = {
   /** Sessions that a backend may hold before it gets no new ones. */
   readonly maxSessions: number;
   readonly onSessionLost: 'migrate' | 'not-found';
+  /** The exchange has caused as many migrations as it may. */
+  readonly spent: boolean;
   /** Whether discovery has ever named a backend of that id. */
   readonly heard: (id: string) => boolean;
 };
+
+/** A session that homes have forgotten so often within so many milliseconds is given up: its client is to start over. */
+const FORGOTTEN_MOST = 2;
+const FORGOTTEN_WITHIN_MS = 60_000;
 
 export const SESSION_NOT_FOUND: Refusal = {
   kind: 'refuse',
@@ -54,12 +60,16 @@ export function decide(
   if (home !== undefined && (fate === undefined || fate === 'lost')) return { kind: 'forward', to: home };
   if (intent.verb === 'end') return { kind: 'end' };
   if (home !== undefined && fate === 'draining') {
-    const to = given.onSessionLost === 'migrate' ? newHome(session, given) : undefined;
+    const to = given.onSessionLost === 'migrate' && !given.spent ? newHome(session, given) : undefined;
     return to === undefined ? { kind: 'forward', to: home, stay: true } : migrateTo(to, session, 'drain');
   }
   if (given.onSessionLost === 'not-found') {
     return given.backends.length === 0 ? { kind: 'wait' } : withoutMigration(listed && fate);
   }
+  if (fate === 'gone' && (given.spent || isForgottenOften(session, given.load.now))) {
+    return { ...SESSION_NOT_FOUND, ends: 'forgotten' };
+  }
+  if (given.spent) return { kind: 'spent' };
   const to = roomiest(
     given.backends.filter(({ id }) => isReachable(given.tried.get(id))),
     given,
@@ -85,13 +95,21 @@ function newcomer(
 }
 
 /** Where a session may go that could stay: undefined where it is better off at home. */
-export function newHome(session: Session, given: Omit<Circumstances, 'onSessionLost' | 'heard'>): Backend | undefined {
+export function newHome(
+  session: Session,
+  given: Omit<Circumstances, 'onSessionLost' | 'heard' | 'spent'>,
+): Backend | undefined {
   const { backends, tried } = given;
   const others = backends.filter(({ id, draining }) => id !== session.home.id && !draining && isOpen(tried.get(id)));
   return roomiest(
     others.filter(({ suspect }) => !suspect),
     given,
   );
+}
+
+/** Whoever holds it keeps no sessions, whatever it issues: it would be lost at once again. */
+function isForgottenOften({ forgottenAt = [] }: Session, now: number): boolean {
+  return forgottenAt.filter((at) => now - at < FORGOTTEN_WITHIN_MS).length >= FORGOTTEN_MOST;
 }
 
 function migrateTo(to: Backend, session: Session, reason: MigrationReason): Decision {
@@ -156,7 +174,7 @@ export const NO_SESSIONS: ReadonlyMap<string, number> = new Map();
 
 /** A home that cannot be reached may come back; one that has forgotten the session, or has left, cannot. */
 function withoutMigration(fate: Fate | undefined): Decision {
-  return fate === 'unsent' ? { kind: 'wait' } : { ...SESSION_NOT_FOUND, ends: true };
+  return fate === 'unsent' ? { kind: 'wait' } : { ...SESSION_NOT_FOUND, ends: 'policy' };
 }
 
 /** Suspects only where no other backend is left, draining ones last of all; of the best those that `prefer` leaves. */

@@ -31,9 +31,20 @@ export type RoutingEvent =
     }
   | { readonly type: 'replay'; readonly verdict: 'again' | 'unknown' }
   | { readonly type: 'held'; readonly seconds: number; readonly outcome: 'served' | 'refused' | 'abandoned' }
-  | { readonly type: 'stream'; readonly change: 'opened' | 'reattached' | 'closed' }
+  /** `late`: a new home had not begun a stream in time, and the migration went on. */
+  | { readonly type: 'stream'; readonly change: 'opened' | 'reattached' | 'closed' | 'late' }
   | { readonly type: 'session'; readonly change: 'opened' | 'ended' }
-  | { readonly type: 'session'; readonly change: 'lost'; readonly cause: 'incompatible' | 'policy' }
+  /**
+   * `forgotten`: homes that can be reached do not know it again and again; `likely` says why that may be, `backend` where.
+   */
+  | {
+      readonly type: 'session';
+      readonly change: 'lost';
+      readonly cause: 'incompatible' | 'policy' | 'forgotten';
+      readonly backend?: string;
+      readonly origin?: string;
+      readonly likely?: string;
+    }
   | { readonly type: 'registry'; readonly state: 'up' | 'down'; readonly cause?: string }
   | { readonly type: 'discovery'; readonly state: 'up' }
   /** `since`: when discovery named somebody last, or began to be asked, in milliseconds since 1970. */

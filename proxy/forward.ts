@@ -1,17 +1,21 @@
 /** One attempt of the corridor, and what follows from how it ended. */
 import { unansweredPart } from './address.ts';
-import { cancel, certain, hasNewHome, sayGoodbye, untouched } from './aftermath.ts';
+import { GONE, cancel, certain, hasNewHome, isEnding, sayGoodbye, suspect, untouched } from './aftermath.ts';
 import type { Certain } from './aftermath.ts';
-import type { Attempt, Backend, Exchange, Session } from './contract.ts';
+import { SessionsUnavailable } from './contract.ts';
+import type { Attempt, Backend, Exchange, JsonRpcMessage, Session } from './contract.ts';
+import { SESSION_NOT_FOUND } from './decide.ts';
 import { isResponse } from './jsonrpc.ts';
 import type { Kept } from './keeper.ts';
 import { listen } from './listen.ts';
 import type { Quiet } from './quiet.ts';
-import { ID_TAKEN, NO_ANSWER, NO_BACKEND, OUTCOME_UNKNOWN, REGISTRY_DOWN } from './refusal.ts';
+import { open } from './open.ts';
+import { NO_ANSWER, NO_BACKEND, OUTCOME_UNKNOWN, REGISTRY_DOWN } from './refusal.ts';
 import { RememberingSink, mayChange } from './remember.ts';
 import { mayReplay } from './replay-safety.ts';
 import { count, pause, refused } from './story.ts';
 import type { Rooms, Story, Turn } from './story.ts';
+import { isTimeout } from './timeout.ts';
 
 /** An exchange that was lost this often is not sent again. */
 const MAX_LOSSES = 3;
@@ -78,53 +82,93 @@ async function exchangeWith(
   session: Session | undefined,
   to: Backend,
 ): Promise<Turn> {
+  if (exchange.intent.kind === 'open') return open(rooms, story, exchange, to);
+  if (session === undefined) return settle(rooms, story, undefined, to, await plain(rooms, story, exchange, to));
+  if (isEnding(exchange)) rooms.ending.add(session.id);
+  const before = await askBefore(rooms, story, session, to);
+  if (before !== undefined) return before;
   if (!mayChange(exchange)) {
     const attempt = await rooms.upstream.send(exchange, session, to, story.sink);
-    return settle(rooms, story, session, to, await certain(rooms, exchange, session, to, attempt));
+    return settle(rooms, story, session, to, await certain(rooms, story, session, to, attempt));
   }
   const memory = new RememberingSink(story.sink, exchange, session, to, { ...rooms, stored: story.giveBack });
   const sent = await rooms.upstream.send(exchange, session, to, memory);
-  const attempt = await certain(rooms, exchange, session, to, sent);
+  const attempt = await certain(rooms, story, session, to, sent);
   const kept = await memory.settled();
-  if (kept.kind !== 'stored') return notKept(rooms, story, to, kept);
+  if (kept.kind !== 'stored') return notKept(story, kept);
   sayGoodbye(rooms, story, session, kept.ended);
   if (kept.change !== undefined) rooms.telemetry.record({ type: 'session', change: kept.change });
   return settle(rooms, story, session, to, attempt);
 }
 
-function settle(rooms: Rooms, story: Story, session: Session | undefined, to: Backend, attempt: Certain): Turn {
+async function plain(rooms: Rooms, story: Story, exchange: Exchange, to: Backend): Promise<Certain> {
+  return certain(rooms, story, undefined, to, await rooms.upstream.send(exchange, undefined, to, story.sink));
+}
+
+/** A home that has shown within these milliseconds that it knows the session need not be asked. */
+const CONFIRMED_MS = 4_000;
+
+/**
+ * What must not run twice cannot be sent again after an answer that says "unknown session": a handler may have run, and
+ * have ended the session itself. So a home that may have been restarted is asked before.
+ */
+async function askBefore(rooms: Rooms, story: Story, session: Session, to: Backend): Promise<Turn | undefined> {
+  if (mayReplay(messagesOf(story.exchange), session.safeTools, rooms.replay)) return undefined;
+  if (rooms.confirmations.holds(session, CONFIRMED_MS) || rooms.streams.reaches(session)) return undefined;
+  const known = await rooms.migrator.knows(session, to, story.exchange);
+  if (known === 'known') rooms.confirmations.confirm(session);
+  if (known === 'known' || known === 'unclear') return undefined;
+  return untouched(rooms, story, to, known === 'unknown' ? GONE : known);
+}
+
+function messagesOf({ intent }: Exchange): readonly JsonRpcMessage[] {
+  return intent.kind === 'open' ? [intent.initialize] : intent.messages;
+}
+
+function settle(
+  rooms: Rooms,
+  story: Story,
+  session: Session | undefined,
+  to: Backend,
+  attempt: Certain,
+): Turn | Promise<Turn> {
   switch (attempt.kind) {
     case 'answered':
+      if (session !== undefined && attempt.status < 300) rooms.confirmations.confirm(session);
       return { outcome: 'answered', status: attempt.status };
     case 'abandoned':
       return { outcome: 'abandoned', status: 499 };
     case 'lost':
       return afterLoss(rooms, story, session, to, attempt);
     case 'unsent':
-    case 'gone':
     case 'marked':
       return untouched(rooms, story, to, attempt);
   }
 }
 
-function afterLoss(
+async function afterLoss(
   rooms: Rooms,
   story: Story,
   session: Session | undefined,
   to: Backend,
-  { cause, unanswered, forgotten, questions = [] }: Extract<Attempt, { kind: 'lost' }>,
-): Turn {
+  lost: Extract<Attempt, { kind: 'lost' }>,
+): Promise<Turn> {
+  const { cause, unanswered, forgotten, questions = [] } = lost;
   // The body it was in the middle of has been cut.
   if (story.sink.shown === 'body') return { outcome: 'lost', status: 200 };
-  if ('code' in cause && cause.code === 'UND_ERR_HEADERS_TIMEOUT') return refused(story, NO_ANSWER, unanswered);
+  if (session !== undefined && (await isEnded(rooms, story, session))) return ended(story);
+  if (isTimeout(cause)) {
+    suspect(rooms, to, cause);
+    return refused(story, NO_ANSWER, unanswered);
+  }
   story.losses += 1;
   cancel(story.sink, questions);
   const rest = unansweredPart(story.exchange, unanswered);
-  const messages = rest.intent.kind === 'open' ? [rest.intent.initialize] : rest.intent.messages;
-  if (story.losses < MAX_LOSSES && mayReplay(messages, session?.safeTools ?? [], rooms.replay)) {
+  const fate = forgotten === true ? 'gone' : 'lost';
+  if (story.losses < MAX_LOSSES && mayReplay(messagesOf(rest), session?.safeTools ?? [], rooms.replay)) {
     rooms.telemetry.record({ type: 'replay', verdict: 'again' });
     story.exchange = rest;
-    story.tried.set(to.id, forgotten === true ? 'gone' : 'lost');
+    story.tried.set(to.id, fate);
     story.fresh = forgotten === true;
     return 'again';
   }
@@ -132,18 +176,34 @@ function afterLoss(
   if (forgotten === true) {
     // The session is healed all the same, for the next request.
     story.verdict = { refusal: OUTCOME_UNKNOWN, ids: unanswered };
-    story.tried.set(to.id, 'gone');
+    story.tried.set(to.id, fate);
     story.fresh = true;
     return 'again';
   }
   return { ...refused(story, OUTCOME_UNKNOWN, unanswered), outcome: 'lost' };
 }
 
-function notKept(rooms: Rooms, story: Story, to: Backend, kept: Exclude<Kept, { kind: 'stored' }>): Turn {
-  if (kept.kind === 'superseded') {
-    story.fresh = true;
-    return 'again';
+/** Its client has ended it: what ran in it then is over, and lost nothing. */
+async function isEnded({ ending, sessions }: Rooms, { exchange }: Story, { id }: Session): Promise<boolean> {
+  if (isEnding(exchange)) return false;
+  if (ending.has(id)) return true;
+  try {
+    return (await sessions.find(id, { fresh: true })) === undefined;
+  } catch (error) {
+    if (error instanceof SessionsUnavailable) return false;
+    throw error;
   }
-  if (kept.orphan !== undefined) rooms.migrator.discard(kept.orphan, to, story.exchange);
-  return refused(story, kept.kind === 'taken' ? ID_TAKEN : REGISTRY_DOWN);
+}
+
+/** As directly: the server ends the streams of a session that is ended. */
+function ended(story: Story): Turn {
+  if (story.sink.shown === 'nothing') return refused(story, SESSION_NOT_FOUND);
+  story.sink.end();
+  return { outcome: 'answered', status: 200 };
+}
+
+function notKept(story: Story, kept: Exclude<Kept, { kind: 'stored' }>): Turn {
+  if (kept.kind !== 'superseded') return refused(story, REGISTRY_DOWN);
+  story.fresh = true;
+  return 'again';
 }

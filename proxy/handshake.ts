@@ -1,39 +1,42 @@
-/** What the proxy itself says to a backend on a session's behalf: the handshake of a migration, and goodbye. */
+/** What the proxy itself says to a backend on a session's behalf: the handshake of a migration, and the ping. */
 import { HEADER } from './contract.ts';
 import type {
   AffinityMark,
-  Attempt,
   Backend,
   Exchange,
   Intent,
-  JsonObject,
-  JsonRpcMessage,
   JsonRpcNotification,
   JsonRpcRequest,
+  Known,
   RawHeaders,
   Session,
-  Sink,
-  SseEvent,
-  Unsent,
   Upstream,
 } from './contract.ts';
-import { headerValue, withoutHeaders } from './headers.ts';
-import { parseMessages } from './jsonrpc.ts';
+import { ANSWER_MS, ask, ownPost } from './own-requests.ts';
+import type { Asked, Said } from './own-requests.ts';
+import { doubtOf, doubtOfMessages, sameAnswer, verdictOf } from './session-doubt.ts';
+import type { PingAnswer } from './session-doubt.ts';
 
-/** A backend's whole answer. */
-export type Said = {
-  readonly kind: 'said';
-  readonly status: number;
-  readonly headers: RawHeaders;
-  readonly body: Buffer;
-  readonly sessionId: string | undefined;
-  readonly result: JsonObject | undefined;
+export type Initialized = { readonly kind: 'said'; readonly said: Said };
+/** `reached`: the backend may have acted on it. */
+export type Refused = {
+  readonly kind: 'failed';
+  readonly cause: Error;
+  readonly mark?: AffinityMark;
+  readonly reached: boolean;
 };
-type Unsaid = { readonly kind: 'failed'; readonly cause: Error; readonly mark?: AffinityMark };
 
 export interface Handshake {
-  /** The recorded `initialize`, with the version pinned to the negotiated one. */
-  initialize(session: Session, to: Backend, exchange: Exchange): Promise<Said | Unsaid>;
+  /**
+   * The recorded `initialize`, with the version pinned to the negotiated one. `orphaned` is told the id of a session that
+   * the backend has opened all the same where this fails, even if that is learnt later.
+   */
+  initialize(
+    session: Session,
+    to: Backend,
+    exchange: Exchange,
+    orphaned: (backendSessionId: string) => void,
+  ): Promise<Initialized | Refused>;
   /** Each step is answered before the next; the reason when one could not be. A refusal in JSON-RPC is an answer. */
   tell(
     steps: readonly Omit<JsonRpcRequest, 'id'>[],
@@ -41,50 +44,71 @@ export interface Handshake {
     to: Backend,
     exchange: Exchange,
   ): Promise<Error | undefined>;
-  /** Whether a ping is answered as one of a session that is known; trouble on the way says neither. */
-  knows(session: Session, home: Backend, exchange: Exchange): Promise<boolean | Unsent>;
-  /** DELETEs a backend session that is nobody's home. Best effort, not awaited. */
-  discard(housed: Session, to: Backend, exchange: Exchange): Promise<void>;
+  /** What a ping proves; trouble on the way proves nothing. */
+  knows(session: Session, home: Backend, exchange: Exchange): Promise<Known>;
 }
 
-/** A backend that takes longer is as good as dead: the client's exchange waits meanwhile. */
-const ANSWER_MS = 10_000;
-/** After each goodbye that is not answered: a backend that is cut off for a moment must not keep an orphan. */
-const GOODBYE_PAUSES_MS = [500, 5_000, 0];
-/** Of the exchange that caused it, and wrong for ours. Credentials, forwarding fields and `Host` stay. */
-const NOT_OURS = new Set<string>([
-  HEADER.session,
-  HEADER.lastEventId,
-  HEADER.protocolVersion,
-  'accept',
-  'content-type',
-  'content-length',
-  'content-encoding',
-  'mcp-method',
-  'mcp-name',
-]);
+/** How long an answer to `initialize` is waited for after it is too late for the client, to close what it opened. */
+const LATE_MS = 60_000;
 /** The first revision whose requests name it (MCP 2025-06-18, "Protocol Version Header"). */
 const FIRST_NAMED_REVISION = '2025-06-18';
 
-export function createHandshake(upstream: Upstream): Handshake {
+/** `token` is random, never the same twice. */
+export function createHandshake(upstream: Upstream, token: () => string): Handshake {
   let sent = 0;
   const nextId = (): string => `mcp-affinity-${(sent += 1)}`;
 
-  async function say(exchange: Exchange, session: Session | undefined, to: Backend): Promise<Said | Unsaid> {
-    const { sink, said } = listener();
-    const attempt = await upstream.send(exchange, session, to, sink);
-    if (attempt.kind === 'answered') return said();
-    return { kind: 'failed', cause: causeOf(attempt), ...(attempt.kind === 'marked' && { mark: attempt.mark }) };
+  async function ping(session: Session, home: Backend, exchange: Exchange): Promise<Asked> {
+    const message: JsonRpcRequest = { jsonrpc: '2.0', id: nextId(), method: 'ping' };
+    const intent: Exchange['intent'] = { kind: 'continue', id: session.id, verb: 'post', messages: [message] };
+    return ask(upstream, ownPost(exchange, intent, message, versionOf(session)), session, home);
+  }
+
+  /** What the server says of a session that it does not know. */
+  async function isSaidOfStrangers(
+    answer: PingAnswer,
+    session: Session,
+    home: Backend,
+    exchange: Exchange,
+  ): Promise<Known> {
+    const stranger = { ...session, backendSessionId: token() };
+    const { attempt, said } = await ping(stranger, home, exchange);
+    if (attempt.kind !== 'answered') return 'unclear';
+    return sameAnswer(answer, { ...said, sessionId: stranger.backendSessionId }) ? 'unknown' : 'known';
+  }
+
+  async function knows(session: Session, home: Backend, exchange: Exchange, again = true): Promise<Known> {
+    const { attempt, said } = await ping(session, home, exchange);
+    if (attempt.kind === 'unsent') return attempt;
+    if (attempt.kind === 'marked') return 'unknown';
+    const answer: PingAnswer = { ...said, sessionId: session.backendSessionId };
+    const verdict = verdictOf(answer);
+    // A stream may say so, and end without a message.
+    if (attempt.kind !== 'answered' && verdict === 'unknown') return verdict;
+    // A connection that breaks may break alone; who has died refuses the next.
+    if (attempt.kind === 'lost' && again) return knows(session, home, exchange, false);
+    if (attempt.kind !== 'answered') return 'unclear';
+    return verdict === 'ask-as-stranger' ? isSaidOfStrangers(answer, session, home, exchange) : verdict;
   }
 
   return {
-    initialize(session, to, exchange) {
+    async initialize(session, to, exchange, orphaned) {
       const params = { ...session.journal.initialize, protocolVersion: session.protocolVersion };
       const initialize: JsonRpcRequest = { jsonrpc: '2.0', id: nextId(), method: 'initialize', params };
       const headers = [HEADER.affinitySession, session.id, HEADER.affinityPrevious, session.backendSessionId];
       // It was chosen because no other is left.
       if (to.draining) headers.push(HEADER.affinityStay, '1');
-      return say(post(exchange, { kind: 'open', initialize }, initialize, headers), undefined, to);
+      const request = ownPost(exchange, { kind: 'open', initialize }, initialize, headers);
+      const asked = ask(upstream, request, undefined, to, LATE_MS);
+      const inTime = await orLate(asked);
+      if (inTime === 'late') {
+        void asked.then(({ said }) => said.sessionId !== undefined && orphaned(said.sessionId));
+        return { kind: 'failed', cause: new Error(`no answer within ${ANSWER_MS / 1000} s`), reached: true };
+      }
+      const { attempt, said } = inTime;
+      if (attempt.kind === 'answered') return { kind: 'said', said };
+      if (said.sessionId !== undefined) orphaned(said.sessionId);
+      return refusedBy(attempt);
     },
 
     async tell(steps, housed, to, exchange) {
@@ -93,120 +117,54 @@ export function createHandshake(upstream: Upstream): Handshake {
           ? step
           : { ...step, id: nextId() };
         const intent: Intent = { kind: 'continue', id: housed.id, verb: 'post', messages: [message] };
-        const said = await say(post(exchange, intent, message, versionOf(housed)), housed, to);
-        if (said.kind === 'failed') return said.cause;
+        const { attempt, said } = await ask(
+          upstream,
+          ownPost(exchange, intent, message, versionOf(housed)),
+          housed,
+          to,
+        );
+        if (attempt.kind !== 'answered') return refusedBy(attempt).cause;
         if (said.status >= 300) return new Error(`${step.method} was answered with status ${said.status}`);
+        if (hasForgotten(said)) return new Error('the new home has forgotten the session');
       }
       return undefined;
     },
-
-    async knows(session, home, exchange) {
-      const ping: JsonRpcRequest = { jsonrpc: '2.0', id: nextId(), method: 'ping' };
-      const intent: Exchange['intent'] = { kind: 'continue', id: session.id, verb: 'post', messages: [ping] };
-      const { sink } = listener();
-      const attempt = await upstream.send(post(exchange, intent, ping, versionOf(session)), session, home, sink);
-      if (attempt.kind === 'answered') return true;
-      if (attempt.kind === 'unsent') return attempt;
-      if (attempt.kind === 'gone' || attempt.kind === 'doubtful' || attempt.kind === 'marked') return false;
-      return { kind: 'unsent', cause: causeOf(attempt), blame: 'backend' };
-    },
-
-    async discard(housed, to, exchange) {
-      const headers = [...kept(exchange.headers), 'accept', 'application/json'];
-      const intent: Exchange['intent'] = { kind: 'continue', id: housed.id, verb: 'end', messages: [] };
-      for (const pauseMs of GOODBYE_PAUSES_MS) {
-        const goodbye: Exchange = { ...ours(exchange), method: 'DELETE', headers, body: undefined, intent };
-        const { kind } = await upstream.send(goodbye, housed, to, listener().sink);
-        if (kind !== 'unsent' && kind !== 'lost' && kind !== 'abandoned') return;
-        await new Promise((resolve) => setTimeout(resolve, pauseMs).unref());
-      }
-    },
+    knows: (session, home, exchange) => knows(session, home, exchange),
   };
+}
+
+function hasForgotten(said: Said): boolean {
+  return doubtOf(said) === 'strong' || doubtOfMessages(said.messages, said.body) === 'strong';
+}
+
+async function orLate(asked: Promise<Asked>): Promise<Asked | 'late'> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<'late'>((resolve) => {
+    timer = setTimeout(() => resolve('late'), ANSWER_MS);
+  });
+  try {
+    return await Promise.race([asked, late]);
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 function versionOf({ protocolVersion }: Session): RawHeaders {
   return protocolVersion >= FIRST_NAMED_REVISION ? [HEADER.protocolVersion, protocolVersion] : [];
 }
 
-function ours({ target }: Exchange): Pick<Exchange, 'target' | 'signal'> {
-  return { target, signal: AbortSignal.timeout(ANSWER_MS) };
-}
-
-function kept(headers: RawHeaders): string[] {
-  return withoutHeaders(headers, (name) => NOT_OURS.has(name));
-}
-
-function post(exchange: Exchange, intent: Exchange['intent'], message: JsonRpcMessage, extra: RawHeaders): Exchange {
-  return {
-    ...ours(exchange),
-    method: 'POST',
-    headers: [
-      ...kept(exchange.headers),
-      'content-type',
-      'application/json',
-      'accept',
-      'application/json, text/event-stream',
-      ...extra,
-    ],
-    body: Buffer.from(JSON.stringify(message)),
-    intent,
-  };
-}
-
-function causeOf(attempt: Exclude<Attempt, { kind: 'answered' }>): Error {
+function refusedBy(attempt: Exclude<Asked['attempt'], { kind: 'answered' }>): Refused {
   switch (attempt.kind) {
     case 'unsent':
+      return { kind: 'failed', cause: attempt.cause, reached: false };
     case 'lost':
-      return attempt.cause;
-    case 'gone':
-    case 'doubtful':
-      return new Error('the new home has forgotten the session');
-    case 'marked':
-      return new Error(attempt.mark === 'draining' ? 'the new home drains itself' : 'another task is at its address');
+      return { kind: 'failed', cause: attempt.cause, reached: true };
+    case 'marked': {
+      const { mark } = attempt;
+      const cause = mark === 'draining' ? 'the new home drains itself' : 'another task is at its address';
+      return { kind: 'failed', cause: new Error(cause), mark, reached: true };
+    }
     case 'abandoned':
-      return new Error(`no answer within ${ANSWER_MS / 1000} s`);
+      return { kind: 'failed', cause: new Error('no whole answer in time, or too long a one'), reached: true };
   }
-}
-
-/** A sink that keeps what it gets. */
-function listener(): { sink: Sink; said: () => Said } {
-  let status = 0;
-  let headers: RawHeaders = [];
-  const chunks: Buffer[] = [];
-  const messages: JsonRpcMessage[] = [];
-  const sink: Sink = {
-    shown: 'nothing',
-    head(code, fields) {
-      status = code;
-      headers = fields;
-    },
-    event(event: SseEvent) {
-      messages.push(...event.messages);
-      return true;
-    },
-    chunk(bytes) {
-      chunks.push(bytes);
-      return true;
-    },
-    drained: () => Promise.resolve(),
-    end() {},
-    cut() {},
-  };
-  return {
-    sink,
-    said() {
-      const body = Buffer.concat(chunks);
-      const parsed = parseMessages(body.toString('utf8'));
-      const all = parsed.kind === 'messages' ? parsed.messages : messages;
-      const answer = all.find((message) => 'result' in message);
-      return {
-        kind: 'said',
-        status,
-        headers,
-        body,
-        sessionId: headerValue(headers, HEADER.session),
-        result: answer !== undefined && 'result' in answer ? answer.result : undefined,
-      };
-    },
-  };
 }

@@ -32,7 +32,12 @@ export type KeeperRooms = {
  * - `superseded`: the session has migrated meanwhile, and its new home was not told
  */
 export type Kept =
-  | { readonly kind: 'stored'; readonly change?: 'opened' | 'ended'; readonly ended?: Session | undefined }
+  | {
+      readonly kind: 'stored';
+      readonly change?: 'opened' | 'ended';
+      readonly opened?: Session;
+      readonly ended?: Session | undefined;
+    }
   | { readonly kind: 'unavailable' | 'taken'; readonly orphan?: Session }
   | { readonly kind: 'superseded' };
 
@@ -41,7 +46,7 @@ export type Part =
   | { readonly kind: 'head'; readonly status: number; readonly headers: RawHeaders }
   | { readonly kind: 'event'; readonly event: SseEvent }
   | { readonly kind: 'chunk'; readonly bytes: Buffer }
-  | { readonly kind: 'end' };
+  | { readonly kind: 'end' | 'cut' };
 
 export type Change = { readonly answers: readonly JsonRpcResponse[]; readonly headers: RawHeaders };
 
@@ -114,19 +119,19 @@ function openingKeeper(initialize: JsonRpcRequest, home: Backend, rooms: KeeperR
       return orUnavailable(async () => {
         const created = await sessions.create(session);
         stored();
-        return created === 'created' ? { kind: 'stored', change: 'opened' } : { kind: 'taken' };
+        return created === 'created' ? { kind: 'stored', change: 'opened', opened: session } : { kind: 'taken' };
       }, session);
     },
   };
 }
 
-/** A session ends when its home says so, or does not know it any more. */
+/** A session ends when its home says so. */
 function endingKeeper(session: Session, { sessions }: KeeperRooms): Keeper {
   let done = false;
   return {
     wants(queue) {
       const [head] = queue;
-      if (done || head?.kind !== 'head' || (head.status >= 300 && head.status !== 404)) return 'nothing';
+      if (done || head?.kind !== 'head' || head.status >= 300) return 'nothing';
       return { answers: [], headers: head.headers };
     },
     store() {

@@ -1,7 +1,10 @@
 /** A client's listening stream: it outlives its home's, attached again to whoever holds the session now. */
 import { withCursor } from './address.ts';
-import { cancel, certain, hasNewHome, say, untouched } from './aftermath.ts';
-import type { Backend, Exchange, Session, Sink } from './contract.ts';
+import { GONE, cancel, certain, hasNewHome, say, untouched } from './aftermath.ts';
+import type { Certain } from './aftermath.ts';
+import type { Attachment, SendListening } from './attachment.ts';
+import { ClientStream } from './client-stream.ts';
+import type { Attempt, Backend, Exchange, Session, Sink } from './contract.ts';
 import { listsThatMayDiffer } from './journal.ts';
 import { pause } from './story.ts';
 import type { Rooms, Story, Turn } from './story.ts';
@@ -18,46 +21,98 @@ export async function listen(
   session: Session,
   to: Backend,
 ): Promise<Turn> {
-  const leaving = new AbortController();
-  const detach = rooms.streams.attach(session, story.exchange, () => leaving.abort());
-  const attached = story.listening === undefined ? () => {} : await rooms.streams.reattach();
-  const { cursor } = story;
-  const headers =
-    cursor === undefined
-      ? exchange.headers
-      : withCursor(exchange.headers, cursor.epoch === session.epoch ? cursor.id : undefined);
-  const signal = AbortSignal.any([exchange.signal, leaving.signal]);
+  const stream = (story.stream ??= openStream(rooms, story, session));
+  // It may have been attached there already, while the session got its home.
+  const attachment = stream.at(session) ?? (await attach(rooms, story, stream, exchange, session, to));
+  void attachment.begun.then((status) => status > 0 && status < 300 && mended(story));
   const start = rooms.now();
-  const heard: Heard = { handedOver: false };
-  const sink = listeningSink(rooms, story, session, heard, attached);
-  const sent = await rooms.upstream.send({ ...exchange, headers, signal }, session, to, sink);
-  const attempt = await certain(rooms, exchange, session, to, sent);
-  attached();
-  detach();
+  const sent = await attachment.ended;
+  stream.detach(attachment);
+  rooms.confirmations.doubt(session);
+  const attempt = await doubtless(rooms, story, session, to, sent);
   if (story.sink.shown === 'stream' && rooms.now() - start > STEADY_MS) beginAnew(story);
   switch (attempt.kind) {
     case 'answered':
-      return afterListening(rooms, story, session, attempt.status, heard);
+      return afterListening(rooms, story, session, attempt.status);
     case 'abandoned':
       return exchange.signal.aborted ? { outcome: 'abandoned', status: 499 } : 'again';
     case 'lost':
+      if (attempt.forgotten === true) return untouched(rooms, story, to, GONE);
       story.tried.set(to.id, 'lost');
       if (story.losses > 0) await pause(STEADY_MS * rooms.draw(), exchange.signal, rooms.backends);
       story.losses += 1;
       return 'again';
     case 'unsent':
-    case 'gone':
     case 'marked':
       return untouched(rooms, story, to, attempt);
   }
 }
 
-type Heard = { handedOver: boolean };
+/**
+ * A server without listening streams says 404 as well as 405, to every client at each of its tries: what it means is
+ * asked once.
+ */
+async function doubtless(rooms: Rooms, story: Story, session: Session, to: Backend, sent: Attempt): Promise<Certain> {
+  if (sent.kind !== 'doubtful') return certain(rooms, story, session, to, sent);
+  const asked = rooms.streamless.has(session.backendSessionId);
+  const attempt = await certain(rooms, story, asked ? undefined : session, to, sent);
+  if (attempt.kind === 'answered' && attempt.status === 404) rooms.streamless.add(session.backendSessionId);
+  return attempt;
+}
 
-function listeningSink(rooms: Rooms, story: Story, session: Session, heard: Heard, attached: () => void): Sink {
+function openStream(rooms: Rooms, story: Story, session: Session): ClientStream {
+  const { exchange, sink } = story;
+  const stream = new ClientStream(session, {
+    exchange,
+    client: sink,
+    listenAt: (housed, to) =>
+      sending(rooms, { ...exchange, headers: withCursor(exchange.headers, undefined) }, housed, to),
+    sinkFor: (now) => listeningSink(rooms, story, now),
+  });
+  const remove = rooms.streams.add(stream);
+  story.closeStream = () => {
+    remove();
+    stream.close();
+  };
+  return stream;
+}
+
+function sending({ upstream }: Rooms, exchange: Exchange, session: Session, to: Backend): SendListening {
+  return (sink, leaving) => {
+    const signal = AbortSignal.any([exchange.signal, leaving]);
+    return upstream.send({ ...exchange, signal }, session, to, sink);
+  };
+}
+
+async function attach(
+  rooms: Rooms,
+  story: Story,
+  stream: ClientStream,
+  exchange: Exchange,
+  session: Session,
+  to: Backend,
+): Promise<Attachment> {
+  const { cursor } = story;
+  const attached = story.listening === undefined ? () => {} : await rooms.streams.reattach();
+  // The session may have moved while it waited.
+  const there = stream.at(session);
+  if (there !== undefined) {
+    attached();
+    return there;
+  }
+  const headers =
+    cursor === undefined
+      ? exchange.headers
+      : withCursor(exchange.headers, cursor.epoch === session.epoch ? cursor.id : undefined);
+  const attachment = stream.attach(session, to, sending(rooms, { ...exchange, headers }, session, to));
+  void attachment.begun.then(attached);
+  return attachment;
+}
+
+function listeningSink(rooms: Rooms, story: Story, session: Session): Sink {
+  story.handedOver = false;
   return heldOpen(story.sink, {
     attached() {
-      attached();
       const before = story.listening;
       rooms.telemetry.record({ type: 'stream', change: before === undefined ? 'opened' : 'reattached' });
       story.listening = session;
@@ -68,7 +123,7 @@ function listeningSink(rooms: Rooms, story: Story, session: Session, heard: Hear
     },
     asked: (id) => rooms.quiet.asked(session, id),
     handedOver() {
-      heard.handedOver = true;
+      story.handedOver = true;
     },
   });
 }
@@ -79,6 +134,12 @@ function tellOfNewHome({ quiet }: Rooms, sink: Sink, before: Session, now: Sessi
   for (const method of listsThatMayDiffer(before, now)) say(sink, { jsonrpc: '2.0', method });
 }
 
+/** The next loss is another one: the session itself limits how many there may be. */
+function mended(story: Story): void {
+  story.migrations = 0;
+  story.failedMigrations = 0;
+}
+
 function beginAnew(story: Story): void {
   story.tried.clear();
   story.turns = 0;
@@ -86,14 +147,8 @@ function beginAnew(story: Story): void {
   story.heldSince = undefined;
 }
 
-async function afterListening(
-  rooms: Rooms,
-  story: Story,
-  session: Session,
-  status: number,
-  { handedOver }: Heard,
-): Promise<Turn> {
-  const { sink } = story;
+async function afterListening(rooms: Rooms, story: Story, session: Session, status: number): Promise<Turn> {
+  const { sink, handedOver } = story;
   const streaming = sink.shown === 'stream';
   // The home has not seen yet that the stream before this one is closed (an SDK server answers 409 then), or is busy.
   if (streaming && (status === 409 || status === 429 || status >= 500)) {

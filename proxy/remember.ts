@@ -1,5 +1,6 @@
 /** A sink before the sink: holds back an answer that changes the session until the registry has stored the change. */
 import { asError } from './as-error.ts';
+import { pass } from './attachment.ts';
 import type { Backend, Exchange, RawHeaders, Session, Sink, SseEvent } from './contract.ts';
 import { createKeeper } from './keeper.ts';
 import type { Change, Keeper, KeeperRooms, Kept, Part } from './keeper.ts';
@@ -30,6 +31,12 @@ export class RememberingSink implements Sink {
 
   get shown(): Sink['shown'] {
     return this.#sink.shown;
+  }
+
+  /** The fields of a head that the client has not been shown. */
+  get heldHead(): RawHeaders | undefined {
+    const [first] = this.#queue;
+    return first?.kind === 'head' ? first.headers : undefined;
   }
 
   head(status: number, headers: RawHeaders): void {
@@ -85,7 +92,7 @@ export class RememberingSink implements Sink {
         return;
       }
       this.#queue.shift();
-      this.#deliver(part);
+      this.#more = pass(part, this.#sink);
     }
   }
 
@@ -99,20 +106,5 @@ export class RememberingSink implements Sink {
     }
     this.#storing = undefined;
     this.#pump();
-  }
-
-  #deliver(part: Part): void {
-    switch (part.kind) {
-      case 'head':
-        return this.#sink.head(part.status, part.headers);
-      case 'event':
-        this.#more = this.#sink.event(part.event);
-        return undefined;
-      case 'chunk':
-        this.#more = this.#sink.chunk(part.bytes);
-        return undefined;
-      case 'end':
-        return this.#sink.end();
-    }
   }
 }

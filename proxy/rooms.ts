@@ -1,11 +1,14 @@
 /** Puts the rooms together: the same house for the CLI, createProxy and the middleware. */
 import { randomUUID } from 'node:crypto';
 import { discover, openRegistry } from './adapters.ts';
+import { boundedSet } from './bounded-set.ts';
 import { drainableBackends } from './backends/drains.ts';
 import type { DrainableBackends, Marks } from './backends/drains.ts';
 import { reportedBackends } from './backends/releases.ts';
 import type { Config } from './config.ts';
+import { createConfirmations } from './confirmations.ts';
 import type { Backend, Backends, Exchange, RawHeaders, Session, Sessions } from './contract.ts';
+import { createEjections } from './ejections.ts';
 import type { Telemetry } from './events.ts';
 import { hearOf } from './heard.ts';
 import { listedState } from './listed.ts';
@@ -57,14 +60,24 @@ export interface House {
 export function buildHouse(config: Config, telemetry: TelemetryWithMetrics, given: Given = {}): House {
   const record: Telemetry['record'] = (event) => telemetry.record(event);
   const registry = openRegistry(config, record, given.sessions);
-  const { upstream, backends, zone, found, answers, leave } = openWays(config, record, given, registry.drains);
+  const confirmations = createConfirmations(Date.now);
+  const onDisconnect = (origin: string): void => confirmations.disconnected(origin);
+  const ways = openWays(config, record, { ...given, onDisconnect }, registry.drains);
+  const { upstream, backends, zone, found, answers, leave } = ways;
   const { sessions, orders, watched, activity, settleMs } = registry;
   const shared = { sessions, backends, upstream, telemetry, now: Date.now, draw: Math.random, token: randomUUID };
   const plans = createPlans({ ...shared, orders, watched, settleMs, chaos: config.chaosMigrate });
   const quiet = createQuiet(activity, (session) => plans.watches(session), randomUUID);
   plans.onChange(() => quiet.watchedMore());
   const streams = createStreams(sessions);
-  const migrator = createMigrator(shared);
+  const migrator = createMigrator({
+    ...shared,
+    prepareStreams: (housed, to) => streams.prepare(housed, to),
+    moved(session) {
+      confirmations.confirm(session);
+      streams.moved(session.id, session);
+    },
+  });
   const rooms: Rooms = {
     ...config,
     ...shared,
@@ -75,6 +88,10 @@ export function buildHouse(config: Config, telemetry: TelemetryWithMetrics, give
     quiet,
     heard: hearOf(backends),
     answers,
+    confirmations,
+    ejections: createEjections(Date.now),
+    streamless: boundedSet(MOST_REMEMBERED),
+    ending: boundedSet(MOST_REMEMBERED),
     opening: new Map(),
     running: new Map(),
   };
@@ -97,6 +114,7 @@ export function buildHouse(config: Config, telemetry: TelemetryWithMetrics, give
     found,
     async close() {
       stopMigrating();
+      migrator.close();
       plans.close();
       streams.close();
       await leave();
@@ -105,12 +123,18 @@ export function buildHouse(config: Config, telemetry: TelemetryWithMetrics, give
   };
 }
 
+/** Ids of sessions that are marked in some way at once. */
+const MOST_REMEMBERED = 20_000;
+
+type GivenWays = Given & { readonly onDisconnect: (origin: string) => void };
+
 /** The ways to the backends: who is there, and how each is asked. */
-function openWays(config: Config, record: Telemetry['record'], given: Given, drains: Marks) {
+function openWays(config: Config, record: Telemetry['record'], given: GivenWays, drains: Marks) {
   const onRelease = (id: string, release: number): void => reported.reports(id, release);
   const upstream = createUpstream({
     answerSeconds: config.answerSeconds,
     mark: given.mark ?? [],
+    onDisconnect: given.onDisconnect,
     onAnswer({ id, suspect }) {
       if (suspect) backends.answers?.(id);
     },

@@ -1,15 +1,18 @@
 /** The corridor: one exchange from its head to its last byte; the only retry loop in the program. */
 import { address } from './address.ts';
-import { sayGoodbye, shun } from './aftermath.ts';
+import { shun } from './aftermath.ts';
 import { asError } from './as-error.ts';
 import { forward } from './forward.ts';
-import { HEADER, SessionsUnavailable } from './contract.ts';
-import type { Decision, Exchange, Migrated, Refusal, Session, Sink } from './contract.ts';
+import { HEADER } from './contract.ts';
+import type { Decision, Exchange, Migrated, Session, Sink } from './contract.ts';
 import { NO_SESSIONS, SESSION_NOT_FOUND, decide } from './decide.ts';
 import { responseHeaders, traceOf } from './headers.ts';
+import { lookUp } from './lookup.ts';
 import { migratePlanned } from './planned.ts';
 import { INTERNAL, NO_BACKEND, REGISTRY_DOWN } from './refusal.ts';
-import { beginStory, keepPlace, noteEpoch, pause, refused } from './story.ts';
+import { openAnew, reopen } from './reopen.ts';
+import { ended, lost } from './session-end.ts';
+import { beginStory, keepPlace, noteChange, pause, refused } from './story.ts';
 import type { Ending, Rooms, Story, Turn } from './story.ts';
 
 export interface Router {
@@ -19,6 +22,8 @@ export interface Router {
 
 /** Turns of the loop between two waits: more than any story needs, so that it ends. */
 const MAX_TURNS = 16;
+/** Homes that fail the handshake though they were reached: one is given another try. */
+const MOST_FAILED = 2;
 /** How often a held exchange looks again, in milliseconds; spread by up to as much. */
 const LOOK_AGAIN_MS = 100;
 const ABANDONED: Ending = { outcome: 'abandoned', status: 499 };
@@ -31,12 +36,14 @@ async function handle(rooms: Rooms, exchange: Exchange, sink: Sink): Promise<voi
   const start = rooms.now();
   const story = beginStory(exchange, sink);
   const ending = await tell(rooms, story);
+  story.closeStream();
   if (story.heldSince !== undefined) {
     const outcome = ending.outcome === 'answered' || ending.outcome === 'lost' ? 'served' : ending.outcome;
     rooms.telemetry.record({ type: 'held', seconds: (rooms.now() - story.heldSince) / 1000, outcome });
   }
   if (story.listening !== undefined) rooms.telemetry.record({ type: 'stream', change: 'closed' });
   const { intent } = exchange;
+  if (intent.kind === 'continue' && intent.verb === 'end' && ending.status >= 300) rooms.ending.delete(intent.id);
   rooms.telemetry.record({
     type: 'exchange',
     verb: intent.kind === 'continue' ? intent.verb : intent.kind,
@@ -64,10 +71,10 @@ async function tell(rooms: Rooms, story: Story): Promise<Ending> {
 async function turn(rooms: Rooms, story: Story): Promise<Turn> {
   story.turns += 1;
   if (story.turns > MAX_TURNS) return hold(rooms, story);
+  if (story.exchange.intent.kind === 'open' && story.exchange.intent.id !== undefined) return reopen(rooms, story);
   const found = await find(rooms, story);
-  if (found === 'unavailable')
-    return story.sink.shown === 'stream' ? hold(rooms, story) : refused(story, REGISTRY_DOWN);
-  noteEpoch(story, found);
+  if (found === 'unavailable') return withoutRegistry(rooms, story);
+  noteChange(story, found);
   const addressed = address(story.exchange, found);
   if (addressed.kind === 'later' && !story.reread) {
     story.reread = true;
@@ -82,6 +89,15 @@ async function turn(rooms: Rooms, story: Story): Promise<Turn> {
     return 'again';
   }
   return carryOut(rooms, decision, story, exchange, found);
+}
+
+/** An exchange that has begun needs the registry to go on: a home that was lost with it is no reason to end it at once. */
+function withoutRegistry(rooms: Rooms, story: Story): Turn | Promise<Turn> {
+  if (story.sink.shown !== 'stream' && story.tried.size === 0 && story.heldSince === undefined) {
+    return refused(story, REGISTRY_DOWN);
+  }
+  story.fresh = true;
+  return hold(rooms, story, REGISTRY_DOWN);
 }
 
 /** Whether the session has migrated, by plan, before its exchange begins. */
@@ -102,20 +118,19 @@ async function find(rooms: Rooms, story: Story): Promise<Session | undefined | '
   if (intent.kind !== 'continue') return undefined;
   const { fresh } = story;
   story.fresh = false;
-  try {
-    return await (fresh ? rooms.sessions.find(intent.id, { fresh }) : rooms.sessions.find(intent.id));
-  } catch (error) {
-    if (error instanceof SessionsUnavailable) return 'unavailable';
-    throw error;
-  }
+  story.read = fresh;
+  return lookUp(rooms, intent.id, fresh);
 }
 
 async function decideNow(rooms: Rooms, story: Story, session: Session | undefined): Promise<Decision> {
   const { intent } = story.exchange;
   const choosing = intent.kind === 'open' || story.tried.size > 0;
   const held = choosing ? await rooms.sessions.countByBackend() : NO_SESSIONS;
+  const listed = rooms.backends.list();
   const decision = decide(intent, session, {
-    backends: rooms.backends.list(),
+    backends: choosing
+      ? listed.map((one) => (rooms.ejections.ejected(one.id) ? { ...one, suspect: true } : one))
+      : listed,
     tried: story.tried,
     load: {
       held,
@@ -127,6 +142,7 @@ async function decideNow(rooms: Rooms, story: Story, session: Session | undefine
     },
     maxSessions: rooms.maxSessions,
     onSessionLost: rooms.onSessionLost,
+    spent: story.migrations > 0 || story.failedMigrations >= MOST_FAILED,
     heard: rooms.heard,
   });
   // At once: others that were held for a backend are decided in the same moment.
@@ -141,6 +157,9 @@ async function carryOut(
   exchange: Exchange,
   session: Session | undefined,
 ): Promise<Turn> {
+  if (decision.kind !== 'forward' && story.reopens !== undefined) {
+    return openAnew(rooms, story, story.reopens, session);
+  }
   switch (decision.kind) {
     case 'forward':
       if (story.verdict !== undefined) return refused(story, story.verdict.refusal);
@@ -150,16 +169,24 @@ async function carryOut(
       }
       return forward(rooms, story, decision.stay ? askedToStay(exchange) : exchange, session, decision.to);
     case 'wait':
-      return hold(rooms, story);
+      return story.declined?.() ?? hold(rooms, story);
+    case 'spent':
+      return refused(story, NO_BACKEND);
     case 'end':
       return ended(rooms, story, session);
     case 'migrate': {
       const { session: moving, to, reason } = decision;
+      // What another proxy has done meanwhile, and a registry that is away, must be known before a session is opened.
+      if (!story.read) {
+        story.fresh = true;
+        return 'again';
+      }
       const migrated = await rooms.migrator.migrate(moving, to, story.exchange, reason);
       return afterMigration(rooms, story, moving, to.id, migrated);
     }
     case 'refuse':
-      return decision.ends === true ? lost(rooms, story, session, decision, 'policy') : refused(story, decision);
+      if (decision.ends !== undefined) return lost(rooms, story, session, decision, decision.ends);
+      return story.declined?.() ?? refused(story, decision);
   }
 }
 
@@ -177,12 +204,15 @@ async function afterMigration(
   switch (migrated.kind) {
     case 'migrated':
     case 'raced':
+      story.migrations += 1;
+      rooms.ejections.succeeded(migrated.session.home.id);
       story.tried.delete(migrated.session.home.id);
       void rooms.streams.changed(migrated.session.id);
       return 'again';
     case 'ended':
       return 'again';
     case 'failed':
+      if (migrated.reached) story.failedMigrations += 1;
       story.tried.set(to, shun(rooms, to, migrated));
       return 'again';
     case 'unauthorized':
@@ -196,51 +226,21 @@ async function afterMigration(
     case 'incompatible':
       return lost(rooms, story, session, SESSION_NOT_FOUND, 'incompatible');
     case 'unavailable':
-      return refused(story, REGISTRY_DOWN);
+      story.failedMigrations += 1;
+      story.fresh = true;
+      return hold(rooms, story, REGISTRY_DOWN);
   }
 }
 
 /** Hold, don't bounce: few clients retry a 503. */
-async function hold(rooms: Rooms, story: Story): Promise<Turn> {
+async function hold(rooms: Rooms, story: Story, refusal = NO_BACKEND): Promise<Turn> {
   story.heldSince ??= rooms.now();
   const left = story.heldSince + rooms.holdSeconds * 1000 - rooms.now();
-  if (left <= 0) return refused(story, NO_BACKEND);
+  if (left <= 0) return refused(story, refusal);
   await pause(Math.min(left, LOOK_AGAIN_MS * (1 + rooms.draw())), story.exchange.signal, rooms.backends);
   story.tried.clear();
   story.turns = 0;
   return 'again';
-}
-
-async function end(rooms: Rooms, story: Story, session: Session | undefined): Promise<'ended' | 'unavailable'> {
-  const { intent } = story.exchange;
-  try {
-    if (intent.kind === 'continue') sayGoodbye(rooms, story, session, await rooms.sessions.end(intent.id));
-    return 'ended';
-  } catch (error) {
-    if (error instanceof SessionsUnavailable) return 'unavailable';
-    throw error;
-  }
-}
-
-async function lost(
-  rooms: Rooms,
-  story: Story,
-  session: Session | undefined,
-  refusal: Refusal,
-  cause: 'incompatible' | 'policy',
-): Promise<Ending> {
-  if ((await end(rooms, story, session)) === 'unavailable') return refused(story, REGISTRY_DOWN);
-  rooms.telemetry.record({ type: 'session', change: 'lost', cause });
-  return refused(story, refusal);
-}
-
-/** A DELETE whose home cannot be asked: the session is over all the same. */
-async function ended(rooms: Rooms, story: Story, session: Session | undefined): Promise<Ending> {
-  if ((await end(rooms, story, session)) === 'unavailable') return refused(story, REGISTRY_DOWN);
-  rooms.telemetry.record({ type: 'session', change: 'ended' });
-  story.sink.head(200, ['content-length', '0']);
-  story.sink.end();
-  return { outcome: 'answered', status: 200 };
 }
 
 function accepted({ sink }: Story): Ending {

@@ -1,4 +1,7 @@
 /** What the corridor knows of one exchange between its turns. */
+import type { BoundedSet } from './bounded-set.ts';
+import type { ClientStream } from './client-stream.ts';
+import type { Confirmations } from './confirmations.ts';
 import type {
   Backend,
   Backends,
@@ -12,6 +15,7 @@ import type {
   Sink,
   Upstream,
 } from './contract.ts';
+import type { Ejections } from './ejections.ts';
 import type { Telemetry } from './events.ts';
 import { idsOf } from './jsonrpc.ts';
 import { refuse } from './refusal.ts';
@@ -29,6 +33,12 @@ export type Rooms = {
   readonly telemetry: Telemetry;
   readonly quiet: Quiet;
   readonly plans: Plans;
+  readonly confirmations: Confirmations;
+  readonly ejections: Ejections;
+  /** Backend sessions whose home answers 404 to a listening GET, and knows them. */
+  readonly streamless: BoundedSet;
+  /** Ids of sessions that their client is ending, or has ended a moment ago. */
+  readonly ending: BoundedSet;
   /** How long an exchange waits for a home before it is refused. */
   readonly holdSeconds: number;
   /** Sessions that a backend may hold before it gets no new ones. */
@@ -57,8 +67,8 @@ export type Story = {
   /** What is left of the client's request: answered parts are not sent again. */
   exchange: Exchange;
   readonly sink: Sink;
-  /** The session's as it was found last. */
-  epoch: number | undefined;
+  /** The session as it was found last. */
+  seen: Session | undefined;
   /** How attempts ended since the last wait, by backend id. */
   readonly tried: Map<string, Fate>;
   turns: number;
@@ -70,12 +80,27 @@ export type Story = {
   movingSince: number | undefined;
   /** The registry is to be asked itself, not the cache. */
   fresh: boolean;
+  /** What is known of the session now is the registry's own word. */
+  read: boolean;
   /** It was asked because the client knows a later epoch. */
   reread: boolean;
   /** Where the client's listening stream has got to. */
   cursor: Cursor | undefined;
   /** The session as it was when the client's listening stream was attached last. */
   listening: Session | undefined;
+  /** The client's listening stream. */
+  stream: ClientStream | undefined;
+  /** The exchange is over, and so is its stream. */
+  closeStream: () => void;
+  /** The home has handed the session over, and ends the stream. */
+  handedOver: boolean;
+  /** Unplanned migrations that it has caused, and those that a new home failed though it was reached. */
+  migrations: number;
+  failedMigrations: number;
+  /** The `initialize` names a session: it goes to that one's home while there is one. */
+  reopens: Exchange | undefined;
+  /** Answers an `initialize` as the last backend did that failed it. */
+  declined: (() => Promise<Turn>) | undefined;
   /** A planned migration was tried for this exchange: it is not held up again. */
   planned: boolean;
   /** Gives back the place that is kept for the session that it opens. Idempotent. */
@@ -97,16 +122,24 @@ export function beginStory(exchange: Exchange, sink: Sink): Story {
   return {
     exchange,
     sink,
-    epoch: undefined,
+    seen: undefined,
     tried: new Map(),
     turns: 0,
     losses: 0,
     heldSince: undefined,
     movingSince: undefined,
     fresh: false,
+    read: false,
     reread: false,
     cursor: undefined,
     listening: undefined,
+    stream: undefined,
+    closeStream: () => {},
+    handedOver: false,
+    migrations: 0,
+    failedMigrations: 0,
+    reopens: undefined,
+    declined: undefined,
     planned: false,
     giveBack: () => {},
     verdict: undefined,
@@ -137,12 +170,17 @@ export function pause(ms: number, signal: AbortSignal, backends: Backends): Prom
   });
 }
 
-/** Another proxy has given it a new home, maybe at the same backend: that the old one had gone says nothing of it. */
-export function noteEpoch(story: Story, found: Session | undefined): void {
+/**
+ * Another proxy has given it a new home, maybe at the same backend, or its home has given it another id: that the old one
+ * was unknown there says nothing of it.
+ */
+export function noteChange(story: Story, found: Session | undefined): void {
   if (found === undefined) return;
-  if (story.epoch !== undefined && story.epoch !== found.epoch && story.tried.get(found.home.id) !== 'unsent')
-    story.tried.delete(found.home.id);
-  story.epoch = found.epoch;
+  const { seen } = story;
+  const changed =
+    seen !== undefined && (seen.epoch !== found.epoch || seen.backendSessionId !== found.backendSessionId);
+  if (changed && story.tried.get(found.home.id) !== 'unsent') story.tried.delete(found.home.id);
+  story.seen = found;
 }
 
 export function count(map: Map<string, number>, { id }: Backend, change: 1 | -1): void {

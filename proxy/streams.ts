@@ -1,17 +1,27 @@
 /** The client's listening streams: each stays with its session's home, wherever that is. */
+import { hash as digest } from 'node:crypto';
+import type { ClientStream } from './client-stream.ts';
 import { HAND_OVER, SessionsUnavailable } from './contract.ts';
-import type { Exchange, JsonRpcId, Session, Sessions, Sink } from './contract.ts';
+import type { Backend, JsonRpcId, PreparedStreams, Session, Sessions, Sink } from './contract.ts';
 import { isRequest } from './jsonrpc.ts';
 
 export interface Streams {
-  /** Calls `leave` when the session has another home, or none. Returns an idempotent undo. */
-  attach(session: Session, exchange: Exchange, leave: () => void): () => void;
-  /** The sessions that listen, each once, with the exchange by which they do. */
-  listening(): readonly { readonly session: Session; readonly exchange: Exchange }[];
+  /** Returns an idempotent undo. */
+  add(stream: ClientStream): () => void;
+  /** One of each session that listens. */
+  listening(): readonly ClientStream[];
+  /** The session's home has begun a stream of it, and that has not ended. */
+  reaches(session: Session): boolean;
   /** How many streams there are, by the id of the home that each is attached to. */
   byBackend(): ReadonlyMap<string, number>;
   /** Resolves when a stream may be attached again, with what to call when it is: all at once would drown a home. */
   reattach(): Promise<() => void>;
+  /** Attaches the session's streams to what may become its home. */
+  prepare(housed: Session, to: Backend): PreparedStreams;
+  /** The session's id, where somebody here listens to it; by its SHA-256. */
+  named(hash: string): Session | undefined;
+  /** The session has this home now, or has ended. */
+  moved(id: string, now: Session | undefined): void;
   /** The session may have changed: looks, and tells its streams. */
   changed(id: string): Promise<void>;
   close(): void;
@@ -25,64 +35,47 @@ const AT_ONCE = 32;
 /** Milliseconds: a home that takes longer must not keep the streams of others waiting. */
 const ATTACHING_MS = 2_000;
 
-type Listening = { readonly session: Session; readonly exchange: Exchange; readonly leave: () => void };
-
 export function createStreams(sessions: Sessions): Streams {
-  const attached = new Map<string, Set<Listening>>();
-  const waiting: (() => void)[] = [];
-  let attaching = 0;
+  const streams = new Map<string, Set<ClientStream>>();
+  const hashes = new Map<string, string>();
+  const of = (id: string): readonly ClientStream[] => [...(streams.get(id) ?? [])];
 
+  function moved(id: string, now: Session | undefined): void {
+    for (const stream of of(id)) stream.moved(now);
+  }
   async function changed(id: string): Promise<void> {
-    if (!attached.has(id)) return;
-    const now = await lookUp(id);
-    if (now === 'unknown') return;
-    for (const { session, leave } of attached.get(id) ?? []) {
-      if (now?.epoch !== session.epoch || now.home.id !== session.home.id) leave();
-    }
+    if (!streams.has(id)) return;
+    const now = await lookUp(sessions, id);
+    if (now !== 'unknown') moved(id, now);
   }
-
-  async function lookUp(id: string): Promise<Session | undefined | 'unknown'> {
-    try {
-      return await sessions.find(id);
-    } catch (error) {
-      if (error instanceof SessionsUnavailable) return 'unknown';
-      throw error;
-    }
-  }
-
   const forget = sessions.onChange((id) => void changed(id));
   const renewing = setInterval(() => {
-    for (const id of attached.keys()) void changed(id);
+    for (const id of streams.keys()) void changed(id);
   }, RENEW_MS).unref();
 
   return {
-    attach(session, exchange, leave) {
-      const stream = { session, exchange, leave };
-      const streams = attached.get(session.id) ?? new Set();
-      attached.set(session.id, streams.add(stream));
+    add(stream) {
+      const { id } = stream.session;
+      const hash = digest('sha256', id);
+      const there = streams.get(id) ?? new Set();
+      streams.set(id, there.add(stream));
+      hashes.set(hash, id);
       // It may have changed since the caller looked.
-      void changed(session.id);
+      void changed(id);
       return () => {
-        streams.delete(stream);
-        if (streams.size === 0 && attached.get(session.id) === streams) attached.delete(session.id);
+        there.delete(stream);
+        if (there.size > 0 || streams.get(id) !== there) return;
+        streams.delete(id);
+        hashes.delete(hash);
       };
     },
-    listening: () => [...attached.values()].flatMap((streams) => [...streams].slice(0, 1)),
-    byBackend: () => countByHome(attached.values()),
-    async reattach() {
-      if (attaching >= AT_ONCE) await new Promise<void>((resolve) => waiting.push(resolve));
-      attaching += 1;
-      let over = false;
-      const done = (): void => {
-        if (over) return;
-        over = true;
-        clearTimeout(late);
-        attaching -= 1;
-        waiting.shift()?.();
-      };
-      const late = setTimeout(done, ATTACHING_MS).unref();
-      return done;
-    },
+    listening: () => [...streams.values()].flatMap((there) => [...there].slice(0, 1)),
+    reaches: (session) => of(session.id).some((stream) => stream.reaches(session)),
+    byBackend: () => countByHome(streams.values()),
+    reattach: newTurns(),
+    prepare: (housed, to) => prepare(of(housed.id), housed, to),
+    named: (hash) => of(hashes.get(hash) ?? '')[0]?.session,
+    moved,
     changed,
     close() {
       forget();
@@ -91,9 +84,60 @@ export function createStreams(sessions: Sessions): Streams {
   };
 }
 
-function countByHome(attached: Iterable<ReadonlySet<Listening>>): ReadonlyMap<string, number> {
+async function lookUp(sessions: Sessions, id: string): Promise<Session | undefined | 'unknown'> {
+  try {
+    return await sessions.find(id);
+  } catch (error) {
+    if (error instanceof SessionsUnavailable) return 'unknown';
+    throw error;
+  }
+}
+
+/** A home that has no such stream: the client's ends there as it would directly. */
+const NO_STREAM = new Set([404, 405]);
+
+function prepare(streams: readonly ClientStream[], housed: Session, to: Backend): PreparedStreams {
+  async function begin(stream: ClientStream): Promise<'attached' | 'refused'> {
+    const status = await stream.prepare(housed, to);
+    if (status >= 200 && status < 300) return 'attached';
+    stream.discard(housed);
+    return NO_STREAM.has(status) ? 'attached' : 'refused';
+  }
+  async function beginAll(): Promise<'attached' | 'refused'> {
+    const all = await Promise.all(streams.map(begin));
+    return all.includes('refused') ? 'refused' : 'attached';
+  }
+  return {
+    ready: beginAll(),
+    discard() {
+      for (const stream of streams) stream.discard(housed);
+    },
+  };
+}
+
+/** So many at once, the others in the order in which they came. */
+function newTurns(): Streams['reattach'] {
+  const waiting: (() => void)[] = [];
+  let attaching = 0;
+  return async () => {
+    if (attaching >= AT_ONCE) await new Promise<void>((resolve) => waiting.push(resolve));
+    attaching += 1;
+    let over = false;
+    const done = (): void => {
+      if (over) return;
+      over = true;
+      clearTimeout(late);
+      attaching -= 1;
+      waiting.shift()?.();
+    };
+    const late = setTimeout(done, ATTACHING_MS).unref();
+    return done;
+  };
+}
+
+function countByHome(all: Iterable<ReadonlySet<ClientStream>>): ReadonlyMap<string, number> {
   const counts = new Map<string, number>();
-  for (const streams of attached) {
+  for (const streams of all) {
     for (const { session } of streams) counts.set(session.home.id, (counts.get(session.home.id) ?? 0) + 1);
   }
   return counts;

@@ -18,6 +18,8 @@ export type UpstreamOptions = {
   readonly mark?: RawHeaders;
   /** Told who has begun an answer, whatever it says. */
   readonly onAnswer?: (by: Backend) => void;
+  /** Told when the other side has closed a connection, or none could be made. */
+  readonly onDisconnect?: (origin: string) => void;
   /** Told at each answer to an `initialize` that says it which release the backend runs. */
   readonly onRelease?: (id: string, release: number) => void;
 };
@@ -44,7 +46,13 @@ type Running = Map<string, Set<(cause: Error) => void>>;
  * Two pools without a cap, as undici's scans its sockets: with thousands of listening streams among them, each POST
  * would pay for the scan.
  */
-export function createUpstream({ answerSeconds, mark = [], onAnswer, onRelease }: UpstreamOptions): ClosableUpstream {
+export function createUpstream({
+  answerSeconds,
+  mark = [],
+  onAnswer,
+  onDisconnect,
+  onRelease,
+}: UpstreamOptions): ClosableUpstream {
   const options: Agent.Options = {
     connections: null,
     pipelining: 1,
@@ -56,6 +64,13 @@ export function createUpstream({ answerSeconds, mark = [], onAnswer, onRelease }
   };
   const posts = new Agent(options);
   const streams = new Agent(options);
+  for (const agent of [posts, streams]) {
+    agent.on('disconnect', (origin, _targets, cause) => {
+      // What we close ourselves says nothing.
+      if (cause.code !== 'UND_ERR_INFO') onDisconnect?.(new URL(origin).origin);
+    });
+    agent.on('connectionError', (origin) => onDisconnect?.(new URL(origin).origin));
+  }
   const running: Running = new Map();
   return {
     send(exchange, session, to, sink) {
@@ -134,7 +149,13 @@ function attempt(agent: Agent, sending: Sending, running: Running, resolve: (att
       answer = readAnswer(sending, status, noteRelease(sending, rawHeaders(controller.rawHeaders)));
     },
     onResponseData(controller, chunk) {
-      if (answer?.data(chunk) !== false) return;
+      const more = answer?.data(chunk);
+      const over = answer?.over?.();
+      if (over !== undefined) {
+        settle(over);
+        return leave();
+      }
+      if (more !== false) return undefined;
       controller.pause();
       void sending.sink.drained().then(() => controller.resume());
     },

@@ -87,7 +87,7 @@ const REASONS = [
 const VERDICTS = ['again', 'unknown'] as const satisfies readonly EventOf<'replay'>['verdict'][];
 const HELD = ['served', 'refused', 'abandoned'] as const satisfies readonly EventOf<'held'>['outcome'][];
 const HEALTH = ['alive', 'draining', 'dead'] as const satisfies readonly EventOf<'backend'>['state'][];
-const LOST = ['incompatible', 'policy'] as const;
+const LOST = ['incompatible', 'policy', 'forgotten'] as const;
 /** Ours, and those that mean something in MCP; others count as their class, so that a backend cannot make up series. */
 const STATUSES = new Set([200, 202, 400, 401, 403, 404, 405, 413, 415, 429, 499, 500, 502, 503, 504]);
 const statusLabel = (status: number) => (STATUSES.has(status) ? String(status) : `${Math.trunc(status / 100)}xx`);
@@ -124,6 +124,10 @@ function createCounters(registry: Registry) {
     held: histogram('held_seconds', 'How long exchanges waited for a home', HELD_BUCKETS, ['outcome']),
     streams: gauge('streams_open', 'Listening streams of clients'),
     reattached: counter('streams_reattached_total', 'Listening streams that were given another backend stream'),
+    late: counter(
+      'streams_late_total',
+      'Migrations that went on before a listening stream was attached to the new home',
+    ),
     opened: counter('sessions_opened_total', 'Sessions opened'),
     ended: counter('sessions_ended_total', 'Sessions ended by their client'),
     lost: counter('sessions_lost_total', 'Sessions that no backend could go on with', ['cause']),
@@ -188,6 +192,7 @@ function count(metrics: Counters, event: RoutingEvent): void {
       return metrics.held.observe({ outcome: event.outcome }, event.seconds);
     case 'stream':
       if (event.change === 'reattached') return metrics.reattached.inc();
+      if (event.change === 'late') return metrics.late.inc();
       return event.change === 'opened' ? metrics.streams.inc() : metrics.streams.dec();
     case 'session':
       if (event.change === 'lost') return metrics.lost.inc({ cause: event.cause });

@@ -49,11 +49,26 @@ test.each(MANNERS)("another server's words, relayed by a tool, migrate nothing: 
   expect(migrations(proxy)).toBe(0);
 });
 
-test('after a 400, nothing ran: every call is sent again', async () => {
-  const { a, proxy, call } = await begin('400');
-  a.forget();
+test.each(MANNERS)('a home that was restarted is asked before a call that must not run twice: %s', async (manner) => {
+  const { a, proxy, call } = await begin(manner);
+  await a.restart();
+  // By then the proxy has seen its connections close.
+  await fetch(`${proxy.opsUrl}/healthz`);
   expect(await call('write')).toMatchObject({ status: 200, message: { id: 2, result: expect.anything() } });
+  expect(a.unknown).toEqual(['ping']);
+  expect(a.served).toEqual(['notifications/initialized', 'write']);
+  expect(migrations(proxy)).toBe(1);
+});
+
+test.each(MANNERS)('a session that is forgotten while a call runs: the call is not sent again: %s', async (manner) => {
+  const { a, proxy, call } = await begin(manner);
+  a.forget();
+  const { message } = await call('write');
+  expect(message).toMatchObject({ id: 2, error: { message: expect.stringContaining(UNKNOWN) } });
   expect(a.unknown).toEqual(['write', 'ping']);
+  expect(a.served).toEqual(['notifications/initialized']);
+  expect(migrations(proxy)).toBe(1);
+  expect(await call('write')).toMatchObject({ status: 200, message: { id: 2, result: expect.anything() } });
   expect(a.served).toEqual(['notifications/initialized', 'write']);
   expect(migrations(proxy)).toBe(1);
 });
@@ -65,32 +80,19 @@ test('after a 200 that says so, a call whose session cannot be healed is said to
   expect(message).toMatchObject({ id: 2, error: { message: expect.stringContaining(UNKNOWN) } });
 });
 
-test('after a 400, and with it the last word of that home, every call is sent again', async () => {
+test('a ping whose connection breaks is sent again', async () => {
   const { a, proxy, call } = await begin('400');
   a.breakOff();
-  expect(await call('write')).toMatchObject({ status: 200, message: { id: 2, result: expect.anything() } });
-  expect(a.served).toEqual(['notifications/initialized', 'write']);
-  expect(migrations(proxy)).toBe(1);
-});
-
-test('after a 200 that says so, a safe call is sent again', async () => {
-  const { a, proxy, call } = await begin('200 with an error');
-  a.forget();
   expect(await call('read')).toMatchObject({ status: 200, message: { id: 2, result: expect.anything() } });
-  expect(a.unknown).toEqual(['read', 'ping']);
   expect(a.served).toEqual(['notifications/initialized', 'read']);
   expect(migrations(proxy)).toBe(1);
 });
 
-test('after a 200 that says so, any other call is not; the session is healed for the next', async () => {
-  const { a, proxy, call } = await begin('200 with an error');
+test.each(MANNERS)('a safe call is sent again: %s', async (manner) => {
+  const { a, proxy, call } = await begin(manner);
   a.forget();
-  const { message } = await call('write');
-  expect(message).toMatchObject({ id: 2, error: { message: expect.stringContaining(UNKNOWN) } });
-  expect(a.unknown).toEqual(['write', 'ping']);
-  expect(a.served).toEqual(['notifications/initialized']);
-  expect(migrations(proxy)).toBe(1);
-  expect(await call('write')).toMatchObject({ status: 200, message: { id: 2, result: expect.anything() } });
-  expect(a.served).toEqual(['notifications/initialized', 'write']);
+  expect(await call('read')).toMatchObject({ status: 200, message: { id: 2, result: expect.anything() } });
+  expect(a.unknown).toEqual(['read', 'ping']);
+  expect(a.served).toEqual(['notifications/initialized', 'read']);
   expect(migrations(proxy)).toBe(1);
 });

@@ -81,13 +81,31 @@ describe('Redis is stopped for five seconds (SIGSTOP)', () => {
     expect((await setLevel()).message).toEqual({ jsonrpc: '2.0', id: 1, result: {} });
   });
 
-  test('a home that dies meanwhile: refused, not lost; the session goes on when Redis is back', async () => {
+  test('a home that dies meanwhile: its calls are held, and go on when Redis is back', async () => {
     const begun = await begin({ backends: ['a', 'b'] });
     const { id } = await rawOpen(begun.url);
     const [, home = ''] = /taskId=(\w)/.exec(await rawCall(begun.url, id, 'ping')) ?? [];
     begun.redis().pause();
     await begun.kill(home);
-    expect(said(await soon('a refusal', rawPing(begun.url, id), REFUSAL))).toEqual(TRY_AGAIN);
+    let answered = false;
+    const held = Promise.all([rawCall(begun.url, id, 'counter'), rawPing(begun.url, id)]).finally(() => {
+      answered = true;
+    });
+    await until('the home is known to be dead', () => begun.events().some(({ type }) => type === 'suspect'));
+    await until('the registry is known to be away', () => begun.events().some(({ type }) => type === 'registry'));
+    expect(answered).toBe(false);
+    begun.redis().resume();
+    const [counted, { status }] = await soon('their answers', held);
+    expect([counted, status]).toEqual([`counter=1 taskId=${home === 'a' ? 'b' : 'a'}`, 200]);
+  });
+
+  test('a home that dies meanwhile, for longer than calls are held: refused, and the session is not lost', async () => {
+    const begun = await begin({ backends: ['a', 'b'], flags: ['--hold-seconds=1'] });
+    const { id } = await rawOpen(begun.url);
+    const [, home = ''] = /taskId=(\w)/.exec(await rawCall(begun.url, id, 'ping')) ?? [];
+    begun.redis().pause();
+    await begun.kill(home);
+    expect(said(await soon('a refusal', rawPing(begun.url, id), 2 * REFUSAL))).toEqual(TRY_AGAIN);
     begun.redis().resume();
     await until('it goes on', async () => (await rawPing(begun.url, id)).status === 200);
     expect(await rawCall(begun.url, id, 'counter')).toBe(`counter=1 taskId=${home === 'a' ? 'b' : 'a'}`);

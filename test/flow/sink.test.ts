@@ -115,7 +115,7 @@ describe('through the whole proxy', () => {
   afterAll(() => edge.close());
 
   const asked = [
-    ['a call', post(call(1), 'mcp-session-id: session-1')],
+    ['a request', post({ ...call(1), method: 'resources/read' }, 'mcp-session-id: session-1')],
     ['a listening stream', request('GET /mcp', ['mcp-session-id: session-1'])],
     ['a stream without a session', request('GET /mcp')],
   ] as const;

@@ -100,7 +100,7 @@ describe('unsent', () => {
   });
 });
 
-describe('gone', () => {
+describe('doubtful', () => {
   test.each([
     '',
     'no such session',
@@ -108,7 +108,8 @@ describe('gone', () => {
   ])('by 404 and %j, and nothing is shown', async (body) => {
     const { sink, attempt } = send(posting(call(1), { session }), session);
     (await a.next()).answer(404, body);
-    expect([await attempt, sink.shown]).toEqual([{ kind: 'gone' }, 'nothing']);
+    expect(await attempt).toMatchObject({ kind: 'doubtful', doubt: 'strong', status: 404, unanswered: [1] });
+    expect(sink.shown).toBe('nothing');
   });
 });
 

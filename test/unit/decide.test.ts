@@ -39,6 +39,7 @@ function given({ fates = {}, held = new Map(), ...rest }: Given = {}): Circumsta
     load: loaded({ held }),
     maxSessions: Infinity,
     onSessionLost: 'migrate',
+    spent: false,
     heard: () => true,
     ...rest,
   };
@@ -212,6 +213,7 @@ const anyGiven: fc.Arbitrary<Circumstances> = fc.record({
   load: anyLoad,
   maxSessions: fc.constantFrom(Infinity, 1, 25),
   onSessionLost: fc.constantFrom('migrate' as const, 'not-found' as const),
+  spent: fc.boolean(),
   heard: fc.constant(() => true),
 });
 
@@ -236,11 +238,13 @@ describe('laws', () => {
             return able.includes(decision.to) && onSessionLost === 'migrate';
           case 'wait':
             return able.length === 0 || (ofSession && onSessionLost === 'not-found');
+          case 'spent':
+            return ofSession && circumstances.spent;
           case 'end':
             return intent === END;
           case 'refuse':
             return ofSession
-              ? onSessionLost === 'not-found'
+              ? onSessionLost === 'not-found' || (circumstances.spent && tried.get('a') === 'gone')
               : intent === OPEN &&
                   able.every(({ id, draining }) => draining || (load.held.get(id) ?? 0) >= maxSessions);
         }

@@ -60,7 +60,12 @@ describe('what waits', () => {
     ['initialize without a session', [OPEN], [head(200, 'json')], 'nothing'],
     ['initialize refused', [OPEN], [head(401, 'json', 'x')], 'nothing'],
     ['a session ended by its home', [DELETE], [head(200, 'none')], 'store 0'],
-    ['a session unknown to its home', [DELETE], [head(404, 'json')], 'store 0'],
+    [
+      'an end that is not found: a ping has shown that the home knows the session',
+      [DELETE],
+      [head(404, 'json')],
+      'nothing',
+    ],
     ['an end that the home does not allow', [DELETE], [head(405, 'none')], 'nothing'],
     ['a level in a body', inSession(LEVEL), [head(200, 'json')], 'more'],
     ['a level in a stream: its head', inSession(LEVEL), [head(200, 'sse')], 'nothing'],

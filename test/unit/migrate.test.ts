@@ -31,6 +31,8 @@ function newRooms(list: () => readonly Backend[]) {
     upstream,
     backends: { list, suspect() {}, onChange: () => () => {}, close: async () => {} },
     telemetry: { record() {} },
+    prepareStreams: () => ({ ready: Promise.resolve('attached'), discard() {} }),
+    moved() {},
     now: Date.now,
     token: () => crypto.randomUUID(),
   });

@@ -2,6 +2,7 @@
 
 import { once } from 'node:events';
 import { type IncomingMessage, type ServerResponse, createServer } from 'node:http';
+import type { Socket } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { z } from 'zod';
 
@@ -16,6 +17,8 @@ export type Forgetful = {
   readonly unknown: string[];
   /** Forgets all sessions, and from now on answers `initialize` with the status, if one is given. */
   forget(status?: number): void;
+  /** Forgets all sessions as a process does that is started again: its connections are closed. */
+  restart(): Promise<void>;
   /** Breaks off the next ping, having forgotten all sessions by then. */
   breakOff(): void;
   close(): Promise<void>;
@@ -83,6 +86,11 @@ export async function startForgetful(name: string, manner: Manner): Promise<Forg
   const server = createServer((request, response) => {
     serve(request, response).catch(() => response.destroy());
   }).listen(0, '127.0.0.1');
+  const sockets = new Set<Socket>();
+  server.on('connection', (socket) => {
+    sockets.add(socket);
+    socket.once('close', () => sockets.delete(socket));
+  });
   await once(server, 'listening');
   const address = server.address();
   return {
@@ -92,6 +100,12 @@ export async function startForgetful(name: string, manner: Manner): Promise<Forg
     forget(status) {
       sessions.clear();
       refusing = status;
+    },
+    async restart() {
+      sessions.clear();
+      const closed = [...sockets].map((socket) => once(socket, 'close'));
+      server.closeAllConnections();
+      await Promise.all(closed);
     },
     breakOff() {
       sessions.clear();

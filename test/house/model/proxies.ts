@@ -6,6 +6,9 @@ import { staticBackends } from '../../../proxy/backends/static.ts';
 import { type Sessions, SessionsUnavailable } from '../../../proxy/contract.ts';
 import type { RoutingEvent } from '../../../proxy/events.ts';
 import { newListeners } from '../../../proxy/listeners.ts';
+import { boundedSet } from '../../../proxy/bounded-set.ts';
+import { createConfirmations } from '../../../proxy/confirmations.ts';
+import { createEjections } from '../../../proxy/ejections.ts';
 import { createMigrator } from '../../../proxy/migrate.ts';
 import { migrateListening } from '../../../proxy/planned.ts';
 import { createPlans } from '../../../proxy/plans.ts';
@@ -77,10 +80,19 @@ export function newProxies(
     const quiet = createQuiet(activity, (session) => plans.watches(session), token);
     plans.onChange(() => quiet.watchedMore());
     const streams = createStreams(sessions);
+    const migrator = createMigrator({
+      ...shared,
+      prepareStreams: (housed, to) => streams.prepare(housed, to),
+      moved: (session) => streams.moved(session.id, session),
+    });
     const rooms: Rooms = {
       ...shared,
-      migrator: createMigrator(shared),
+      migrator,
       streams,
+      confirmations: createConfirmations(Date.now),
+      ejections: createEjections(Date.now),
+      streamless: boundedSet(100),
+      ending: boundedSet(100),
       plans,
       quiet,
       heard: () => true,
@@ -96,6 +108,7 @@ export function newProxies(
     const stop = migrateListening(rooms);
     const close = async (): Promise<void> => {
       stop();
+      migrator.close();
       plans.close();
       streams.close();
       await backends.close();

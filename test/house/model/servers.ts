@@ -9,7 +9,7 @@ import {
   type Upstream,
 } from '../../../proxy/contract.ts';
 import { headerValue } from '../../../proxy/headers.ts';
-import { isRequest } from '../../../proxy/jsonrpc.ts';
+import { idsOf, isRequest } from '../../../proxy/jsonrpc.ts';
 import type { Schedule } from './schedule.ts';
 
 type Held = { readonly streams: Set<(end: 'clean' | 'broken') => void> };
@@ -96,7 +96,11 @@ export function newServers(ids: readonly string[], { turn, say }: Schedule): Mod
     if (server?.up !== true) return unsent();
     if (intent.kind === 'open') return open(server, intent.initialize.id, exchange, sink);
     const held = server.sessions.get(session?.backendSessionId ?? '');
-    if (intent.kind !== 'continue' || session === undefined || held === undefined) return { kind: 'gone' };
+    if (intent.kind !== 'continue' || session === undefined || held === undefined) {
+      const error = { code: -32_001, message: 'Session not found' };
+      const show = (): Attempt => answer(sink, 404, { jsonrpc: '2.0', id: null, error });
+      return { kind: 'doubtful', doubt: 'strong', status: 404, unanswered: idsOf(exchange), show };
+    }
     if (intent.verb === 'listen') return listen(held, exchange, sink);
     if (intent.verb === 'post') return post(server, held, exchange, session, sink);
     say(`${server.id} forgets ${session.backendSessionId}`);

@@ -1,0 +1,91 @@
+/** A client's listening stream: attached to its session's home, and before it moves to a new one, to both. */
+import { Attachment } from './attachment.ts';
+import type { SendListening } from './attachment.ts';
+import type { Backend, Exchange, Session, Sink } from './contract.ts';
+
+/** How the stream of one client's GET is made and shown. */
+export type ClientStreamParts = {
+  readonly exchange: Exchange;
+  readonly client: Sink;
+  /** Asks a backend for its stream from now on. */
+  readonly listenAt: (session: Session, to: Backend) => SendListening;
+  /** The client's sink for what comes from this home; called once for each, when the client is to get it. */
+  readonly sinkFor: (session: Session) => Sink;
+};
+
+export class ClientStream {
+  readonly exchange: Exchange;
+  readonly #parts: ClientStreamParts;
+  #session: Session;
+  #current: Attachment | undefined;
+  #next: Attachment | undefined;
+
+  constructor(session: Session, parts: ClientStreamParts) {
+    this.#session = session;
+    this.#parts = parts;
+    this.exchange = parts.exchange;
+  }
+
+  /** As its home of now knows it, or the last one did. */
+  get session(): Session {
+    return this.#session;
+  }
+
+  /** What it is attached to; undefined where it must be attached first. */
+  at({ epoch, home }: Session): Attachment | undefined {
+    const there = this.#current?.session;
+    return there?.epoch === epoch && there.home.id === home.id ? this.#current : undefined;
+  }
+
+  /** The home has begun the stream, so the client can be reached through it. */
+  reaches(session: Session): boolean {
+    return this.#current?.session.backendSessionId === session.backendSessionId && this.#current.open;
+  }
+
+  attach(session: Session, to: Backend, send: SendListening): Attachment {
+    this.#current?.leave();
+    this.#session = session;
+    this.#current = new Attachment(session, to, this.#parts.client, send);
+    this.#current.deliver(this.#parts.sinkFor(session));
+    return this.#current;
+  }
+
+  /** It has ended there. */
+  detach(attachment: Attachment): void {
+    if (this.#current === attachment) this.#current = undefined;
+  }
+
+  /** Listens at what may become the new home too, and keeps back what comes. Resolves with the status that it began with. */
+  prepare(housed: Session, to: Backend): Promise<number> {
+    this.#next?.leave();
+    this.#next = new Attachment(housed, to, this.#parts.client, this.#parts.listenAt(housed, to));
+    return this.#next.begun;
+  }
+
+  /** It does not become the home, or will not have the stream. */
+  discard({ backendSessionId }: Pick<Session, 'backendSessionId'>): void {
+    if (this.#next?.session.backendSessionId !== backendSessionId) return;
+    this.#next.leave();
+    this.#next = undefined;
+  }
+
+  /** The session has this home now, or none: the old one is left. */
+  moved(now: Session | undefined): void {
+    if (now?.epoch === this.#session.epoch && now.home.id === this.#session.home.id) return;
+    const left = this.#current;
+    const next = this.#next;
+    const prepared = next !== undefined && next.session.backendSessionId === now?.backendSessionId;
+    if (prepared) {
+      this.#session = now;
+      this.#current = next;
+      this.#next = undefined;
+    }
+    left?.leave();
+    if (prepared) next.deliver(this.#parts.sinkFor(now));
+  }
+
+  close(): void {
+    this.#current?.leave();
+    this.#next?.leave();
+  }
+}

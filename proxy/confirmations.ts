@@ -1,0 +1,50 @@
+/** When a session's home last showed that it knows the session. */
+import type { Session } from './contract.ts';
+
+export interface Confirmations {
+  /** The home has just answered a request of the session. */
+  confirm(session: Session): void;
+  /**
+   * Whether it has within so many milliseconds, and the same process must still be there: no connection to its address
+   * has been closed by the other side since, as a restart closes all of them.
+   */
+  holds(session: Session, ms: number): boolean;
+  /** It may have forgotten the session since. */
+  doubt(session: Session): void;
+  /** A connection to the address was closed by the other side, or could not be made. */
+  disconnected(origin: string): void;
+}
+
+type Confirmation = { readonly of: string; readonly at: number; readonly disconnects: number };
+
+/** Sessions whose confirmation is kept; the oldest go first. */
+const MOST = 20_000;
+
+/** `now` is in milliseconds. */
+export function createConfirmations(now: () => number): Confirmations {
+  const confirmed = new Map<string, Confirmation>();
+  const disconnects = new Map<string, number>();
+  const disconnectsOf = ({ home }: Session): number => disconnects.get(home.origin) ?? 0;
+
+  return {
+    confirm(session) {
+      confirmed.delete(session.id);
+      confirmed.set(session.id, { of: session.backendSessionId, at: now(), disconnects: disconnectsOf(session) });
+      const [oldest] = confirmed.size > MOST ? confirmed.keys() : [];
+      if (oldest !== undefined) confirmed.delete(oldest);
+    },
+    holds(session, ms) {
+      const last = confirmed.get(session.id);
+      if (last === undefined || last.of !== session.backendSessionId) return false;
+      return now() - last.at <= ms && last.disconnects === disconnectsOf(session);
+    },
+    doubt: ({ id }) => void confirmed.delete(id),
+    disconnected(origin) {
+      const before = disconnects.get(origin) ?? 0;
+      disconnects.delete(origin);
+      disconnects.set(origin, before + 1);
+      const [oldest] = disconnects.size > MOST ? disconnects.keys() : [];
+      if (oldest !== undefined) disconnects.delete(oldest);
+    },
+  };
+}

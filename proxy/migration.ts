@@ -1,0 +1,193 @@
+/** One migration: the handshake at the new home, the journal told there, the streams attached, then compare-and-set. */
+import { SessionsUnavailable } from './contract.ts';
+import type {
+  Backend,
+  Backends,
+  Exchange,
+  Journal,
+  Migrated,
+  MigrationReason,
+  PreparedStreams,
+  Session,
+  Sessions,
+  Upstream,
+} from './contract.ts';
+import type { Telemetry } from './events.ts';
+import type { Handshake } from './handshake.ts';
+import { agreed, incompatibility, replay } from './journal.ts';
+import type { Orphans } from './orphans.ts';
+import type { Said } from './own-requests.ts';
+
+export type MigratorRooms = {
+  readonly sessions: Sessions;
+  readonly backends: Backends;
+  readonly upstream: Upstream;
+  readonly telemetry: Telemetry;
+  /** The session's listening streams, attached to what may become its home. */
+  readonly prepareStreams: (housed: Session, to: Backend) => PreparedStreams;
+  /** The session has this home from now on: its streams are to leave the old one. */
+  readonly moved: (session: Session) => void;
+  /** Random, never the same twice. */
+  readonly token: () => string;
+  /** Milliseconds. */
+  readonly now: () => number;
+};
+
+export type Means = MigratorRooms & { readonly handshake: Handshake; readonly orphans: Orphans };
+
+/** What became of a write: stored, or what is true instead, or nobody knows. */
+type Written = { readonly kind: 'true-now'; readonly session: Session | undefined } | { readonly kind: 'unknown' };
+
+/** How long a write whose fate is unknown is asked about, before its backend session is left to expire. */
+const READ_BACK_MS = 60_000;
+const READ_BACK_EVERY_MS = 500;
+
+/** How long a migration waits until the session's streams are attached, in milliseconds. */
+const STREAMS_MS = 1_000;
+
+export async function migrateTo(
+  means: Means,
+  session: Session,
+  to: Backend,
+  exchange: Exchange,
+  reason: MigrationReason,
+): Promise<Migrated> {
+  const orphaned = (backendSessionId: string): void =>
+    means.orphans.close({ ...session, backendSessionId }, to, exchange);
+  const initialized = await means.handshake.initialize(session, to, exchange, orphaned);
+  if (initialized.kind === 'failed') return initialized;
+  const { said } = initialized;
+  const { status, headers, body } = said;
+  if (status === 401 || status === 403) return { kind: 'unauthorized', status, headers, body };
+  const housed = house(means, session, to, said, reason);
+  if ('kind' in housed) {
+    if (said.sessionId !== undefined) orphaned(said.sessionId);
+    return housed;
+  }
+  const why = incompatibility(session, housed);
+  if (why !== undefined) {
+    means.orphans.close(housed, to, exchange);
+    return { kind: 'incompatible', cause: new Error(why) };
+  }
+  return tellAndStore(means, session, housed, to, exchange);
+}
+
+/** How many times are kept at which homes that could be reached did not know the session. */
+const FORGOTTEN_KEPT = 3;
+
+/** The session as it would be there. */
+function house(means: Means, session: Session, to: Backend, said: Said, reason: MigrationReason): Session | Migrated {
+  const backendSessionId = said.sessionId;
+  if (said.result === undefined || said.status >= 300) {
+    return { kind: 'failed', cause: new Error(`initialize was answered with status ${said.status}`), reached: true };
+  }
+  if (backendSessionId === undefined) {
+    return { kind: 'incompatible', cause: new Error('the new home keeps no sessions') };
+  }
+  // Its tasks ran at the old home.
+  const { busyUntil: _, ...lasting } = session;
+  const forgottenAt = [...(session.forgottenAt ?? []), means.now()].slice(-FORGOTTEN_KEPT);
+  return {
+    ...lasting,
+    ...agreed(said.result),
+    ...(reason === 'lost' && { forgottenAt }),
+    backendSessionId,
+    home: { id: to.id, origin: to.origin },
+    homedAt: means.now(),
+    epoch: session.epoch + 1,
+    revision: means.token(),
+    changes: session.changes + 1,
+  };
+}
+
+/** The streams come first: the new home may ask the client something as soon as it is told that the handshake is over. */
+async function tellAndStore(
+  means: Means,
+  session: Session,
+  housed: Session,
+  to: Backend,
+  exchange: Exchange,
+): Promise<Migrated> {
+  let streams = means.prepareStreams(housed, to);
+  const refused = (await readyInTime(means, streams)) === 'refused';
+  let from = session;
+  let next = housed;
+  let told: Journal | undefined;
+  for (;;) {
+    const failure = await means.handshake.tell(replay(from.journal, told), next, to, exchange);
+    if (failure !== undefined) {
+      streams.discard();
+      means.orphans.close(next, to, exchange);
+      return { kind: 'failed', cause: failure, reached: true };
+    }
+    if (refused && told === undefined) {
+      streams = means.prepareStreams(next, to);
+      await readyInTime(means, streams);
+    }
+    told = from.journal;
+    const written = await write(means, from, next);
+    if (written.kind === 'unknown') {
+      streams.discard();
+      void readBack(means, next, to, exchange);
+      return { kind: 'unavailable' };
+    }
+    const { session: current } = written;
+    if (current !== undefined && isOurs(current, next)) return { kind: 'migrated', session: current };
+    if (current === undefined || current.epoch !== from.epoch) {
+      streams.discard();
+      means.orphans.close(next, to, exchange);
+      return current === undefined ? { kind: 'ended' } : { kind: 'raced', session: current };
+    }
+    // A journal write came between: the new home is told the difference.
+    from = current;
+    const { journal, safeTools, changes } = current;
+    next = { ...housed, journal, safeTools, revision: means.token(), changes: changes + 1 };
+  }
+}
+
+async function readyInTime({ telemetry }: Means, { ready }: PreparedStreams): Promise<'attached' | 'refused' | 'late'> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<'late'>((resolve) => {
+    timer = setTimeout(() => resolve('late'), STREAMS_MS);
+  });
+  const state = await Promise.race([ready, late]);
+  clearTimeout(timer);
+  if (state === 'late') telemetry.record({ type: 'stream', change: 'late' });
+  return state;
+}
+
+/** By its home, not its revision: a write that was given up may have been applied, and written over since. */
+function isOurs(current: Session, next: Session): boolean {
+  return current.backendSessionId === next.backendSessionId && current.home.id === next.home.id;
+}
+
+async function write(means: Means, from: Session, to: Session): Promise<Written> {
+  try {
+    return { kind: 'true-now', session: await means.sessions.replace(from, to) };
+  } catch (error) {
+    if (!(error instanceof SessionsUnavailable)) throw error;
+    return whatIsTrue(means, to.id);
+  }
+}
+
+/** A write that failed may have been applied all the same. */
+async function whatIsTrue(means: Means, id: string): Promise<Written> {
+  try {
+    return { kind: 'true-now', session: await means.sessions.find(id, { fresh: true }) };
+  } catch (error) {
+    if (!(error instanceof SessionsUnavailable)) throw error;
+    return { kind: 'unknown' };
+  }
+}
+
+/** Cleans up only when it is known that the new backend session is nobody's home. */
+async function readBack(means: Means, next: Session, to: Backend, exchange: Exchange): Promise<void> {
+  const deadline = means.now() + READ_BACK_MS;
+  while (means.now() < deadline) {
+    await new Promise((resolve) => setTimeout(resolve, READ_BACK_EVERY_MS).unref());
+    const written = await whatIsTrue(means, next.id);
+    if (written.kind === 'unknown') continue;
+    if (written.session?.backendSessionId !== next.backendSessionId) means.orphans.close(next, to, exchange);
+    return;
+  }
+}

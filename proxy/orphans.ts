@@ -1,0 +1,69 @@
+/** Closes backend sessions that are nobody's home: DELETE, again and again until it is answered. */
+import type { Backend, Backends, Exchange, Session, Upstream } from './contract.ts';
+import { newLimit } from './limit.ts';
+import { ask, ownDelete } from './own-requests.ts';
+
+export interface Orphans {
+  /** With the credentials of the exchange. Returns at once; never throws. */
+  close(orphan: Session, at: Backend, exchange: Exchange): void;
+  /** Gives up those that are left. */
+  stop(): void;
+}
+
+/** Milliseconds; each pause is twice the one before, up to the longest. */
+const FIRST_PAUSE = 500;
+const LONGEST_PAUSE = 30_000;
+/** Milliseconds until it is left to the backend's own idle limit. */
+const GIVE_UP_AFTER = 600_000;
+/** Kept at once: each holds the header fields of one request. */
+const MOST = 10_000;
+const AT_ONCE = 16;
+
+/** Ends early where the backend is not listed any more. `now` is in milliseconds. */
+export function createOrphans(upstream: Upstream, backends: Pick<Backends, 'list'>, now: () => number): Orphans {
+  const limit = newLimit(AT_ONCE);
+  const pauses = new Set<() => void>();
+  let kept = 0;
+  let stopped = false;
+
+  function pause(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const over = (): void => {
+        clearTimeout(timer);
+        pauses.delete(over);
+        resolve();
+      };
+      const timer = setTimeout(over, ms).unref();
+      pauses.add(over);
+    });
+  }
+
+  async function isClosed(orphan: Session, at: Backend, goodbye: Exchange): Promise<boolean> {
+    const { attempt, said } = await ask(upstream, goodbye, orphan, at);
+    if (attempt.kind === 'marked') return true;
+    return attempt.kind === 'answered' && said.status !== 429 && said.status < 500;
+  }
+
+  async function close(orphan: Session, at: Backend, goodbye: Exchange): Promise<void> {
+    const deadline = now() + GIVE_UP_AFTER;
+    for (let ms = FIRST_PAUSE; !stopped && now() < deadline; ms = Math.min(ms * 2, LONGEST_PAUSE)) {
+      if (await limit.run(() => isClosed(orphan, at, goodbye))) return;
+      if (!stopped) await pause(ms);
+      if (!backends.list().some(({ id, origin }) => id === at.id && origin === at.origin)) return;
+    }
+  }
+
+  return {
+    close(orphan, at, exchange) {
+      if (stopped || kept >= MOST) return;
+      kept += 1;
+      void close(orphan, at, ownDelete(exchange, orphan.id)).finally(() => {
+        kept -= 1;
+      });
+    },
+    stop() {
+      stopped = true;
+      for (const over of pauses) over();
+    },
+  };
+}

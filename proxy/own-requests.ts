@@ -1,0 +1,143 @@
+/** Requests of the proxy's own on a session's behalf: how they are made of an exchange, and their whole answers. */
+import { HEADER } from './contract.ts';
+import type {
+  Attempt,
+  Backend,
+  Exchange,
+  JsonObject,
+  JsonRpcMessage,
+  RawHeaders,
+  Session,
+  Sink,
+  SseEvent,
+  Upstream,
+} from './contract.ts';
+import { headerValue, withoutHeaders } from './headers.ts';
+import { parseMessages } from './jsonrpc.ts';
+
+/** A backend's whole answer. */
+export type Said = {
+  readonly status: number;
+  readonly headers: RawHeaders;
+  /** Of a stream, its events. */
+  readonly body: Buffer;
+  readonly messages: readonly JsonRpcMessage[];
+  readonly sessionId: string | undefined;
+  readonly result: JsonObject | undefined;
+};
+
+/** How the attempt ended, and what came until then. */
+export type Asked = { readonly attempt: Ended; readonly said: Said };
+type Ended = Exclude<Attempt, { kind: 'doubtful' | 'declined' }>;
+
+/** A backend that takes longer is as good as dead: the client's exchange waits meanwhile. Milliseconds. */
+export const ANSWER_MS = 10_000;
+/** A longer answer is broken off: those to our own requests are short. Bytes. */
+const ANSWER_BYTES = 1024 * 1024;
+
+/** Of the exchange that caused it, and wrong for ours. Credentials, forwarding fields and `Host` stay. */
+const NOT_OURS = new Set<string>([
+  HEADER.session,
+  HEADER.lastEventId,
+  HEADER.protocolVersion,
+  'accept',
+  'content-type',
+  'content-length',
+  'content-encoding',
+  'mcp-method',
+  'mcp-name',
+]);
+
+/** What is kept of an exchange where a request may be made on its behalf later. Not its body, which may be large. */
+export function credentialsOf({ target, headers }: Exchange): Exchange {
+  const intent: Exchange['intent'] = { kind: 'any', messages: [] };
+  const kept = withoutHeaders(headers, (name) => NOT_OURS.has(name));
+  return { method: '', target, headers: kept, body: undefined, intent, signal: NEVER };
+}
+const NEVER = new AbortController().signal;
+
+export function ownPost(
+  exchange: Exchange,
+  intent: Exchange['intent'],
+  message: JsonRpcMessage,
+  extra: RawHeaders,
+): Exchange {
+  const { headers, ...kept } = credentialsOf(exchange);
+  const accepted = ['content-type', 'application/json', 'accept', 'application/json, text/event-stream'];
+  const body = Buffer.from(JSON.stringify(message));
+  return { ...kept, method: 'POST', headers: [...headers, ...accepted, ...extra], body, intent };
+}
+
+export function ownDelete(exchange: Exchange, id: string): Exchange {
+  const { headers, ...kept } = credentialsOf(exchange);
+  const intent: Exchange['intent'] = { kind: 'continue', id, verb: 'end', messages: [] };
+  return { ...kept, method: 'DELETE', headers: [...headers, 'accept', 'application/json'], intent };
+}
+
+/** Sends it, and reads the whole answer. Whatever takes longer than `ms` is broken off. Never throws. */
+export async function ask(
+  upstream: Upstream,
+  exchange: Exchange,
+  session: Session | undefined,
+  to: Backend,
+  ms = ANSWER_MS,
+): Promise<Asked> {
+  const tooMuch = new AbortController();
+  const { sink, said } = keepingSink(() => tooMuch.abort());
+  const signal = AbortSignal.any([AbortSignal.timeout(ms), tooMuch.signal]);
+  const attempt = await upstream.send({ ...exchange, signal }, session, to, sink);
+  const shown = attempt.kind === 'doubtful' || attempt.kind === 'declined' ? attempt.show() : attempt;
+  // What was shown once raises no further doubt.
+  const ended: Ended = shown.kind === 'doubtful' || shown.kind === 'declined' ? BROKEN_OFF : shown;
+  return { attempt: ended, said: said() };
+}
+const BROKEN_OFF: Ended = { kind: 'abandoned' };
+
+/** A sink that keeps what it gets, up to a bound. */
+function keepingSink(tooMuch: () => void): { readonly sink: Sink; readonly said: () => Said } {
+  let status = 0;
+  let headers: RawHeaders = [];
+  let bytes = 0;
+  const chunks: Buffer[] = [];
+  const messages: JsonRpcMessage[] = [];
+  function count(raw: Buffer): boolean {
+    bytes += raw.length;
+    if (bytes > ANSWER_BYTES) tooMuch();
+    return bytes <= ANSWER_BYTES;
+  }
+  const sink: Sink = {
+    shown: 'nothing',
+    head(code, fields) {
+      status = code;
+      headers = fields;
+    },
+    event(event: SseEvent) {
+      if (!count(event.raw)) return true;
+      chunks.push(event.raw);
+      messages.push(...event.messages);
+      return true;
+    },
+    chunk(raw) {
+      if (count(raw)) chunks.push(raw);
+      return true;
+    },
+    drained: () => Promise.resolve(),
+    end() {},
+    cut() {},
+  };
+  return { sink, said: () => readSaid(status, headers, Buffer.concat(chunks), messages) };
+}
+
+function readSaid(status: number, headers: RawHeaders, body: Buffer, events: readonly JsonRpcMessage[]): Said {
+  const parsed = parseMessages(body.toString('utf8'));
+  const messages = parsed.kind === 'messages' ? parsed.messages : events;
+  const answer = messages.find((message) => 'result' in message);
+  return {
+    status,
+    headers,
+    body,
+    messages,
+    sessionId: headerValue(headers, HEADER.session),
+    result: answer !== undefined && 'result' in answer ? answer.result : undefined,
+  };
+}
