@@ -15,9 +15,11 @@ import { lookAtStrangers } from './backends/strangers.ts';
 import { staticBackends } from './backends/static.ts';
 import type { Config } from './config.ts';
 import { REDIS } from './contract.ts';
-import type { Activity, Backends, Sessions } from './contract.ts';
+import type { Activity, Backends, Peers, Sessions } from './contract.ts';
 import type { Telemetry } from './events.ts';
 import { lentBackends, lentSessions } from './lent.ts';
+import { noPeers } from './peers/memory.ts';
+import { redisPeers } from './peers/redis.ts';
 import { WATCHED_MS } from './plans.ts';
 import { connectRedis } from './redis/connection.ts';
 import type { RedisConnection } from './redis/connection.ts';
@@ -39,6 +41,7 @@ export type Registry = {
   /** Ids of backends that drain in the eyes of some proxy. */
   readonly watched: Marks;
   readonly activity: Activity;
+  readonly peers: Peers;
   /** Milliseconds until every proxy has read what one has written. */
   readonly settleMs: number;
   close(): Promise<void>;
@@ -57,6 +60,7 @@ export function openRegistry(
     redis === undefined ? memoryMarks() : redisMarks(redis, key, lifeMs === undefined ? {} : { lifeMs });
   const [drains, orders, watched] = [marks(REDIS.drains), marks(REDIS.orders), marks(REDIS.watched, WATCHED_MS)];
   const activity = redis === undefined ? memoryActivity() : redisActivity(redis);
+  const peers = redis === undefined ? noPeers() : redisPeers(redis, { record });
   return {
     sessions,
     byHash,
@@ -64,9 +68,11 @@ export function openRegistry(
     orders,
     watched,
     activity,
+    peers,
     // More than two of their looks.
     settleMs: redis === undefined ? 0 : 2.5 * LOOK_EVERY_MS,
     async close() {
+      peers.close();
       activity.close();
       drains.close();
       orders.close();

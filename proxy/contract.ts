@@ -263,6 +263,37 @@ export interface Activity {
   close(): void;
 }
 
+/** The answers to a question, of whoever answered it in time. */
+export type Answers = {
+  readonly answers: readonly JsonObject[];
+  /** Every other live proxy has answered; so it is where there is no other. */
+  readonly complete: boolean;
+};
+
+/** Questions and notices between the proxies that share a registry. Best effort: what cannot be sent now is lost. Never throws. */
+export interface Peers {
+  /**
+   * Asks every other proxy. Resolves when each live one has answered, when `until` is true of an answer, or after `ms`
+   * milliseconds; at once where nobody else is there, or nobody can be asked now. A proxy that was late once is asked,
+   * but not waited for, until it is heard of again.
+   */
+  ask(
+    topic: string,
+    message: JsonObject,
+    options: { readonly ms: number; readonly until?: (answer: JsonObject) => boolean },
+  ): Promise<Answers>;
+  /** Tells every other proxy, and waits for nothing. */
+  tell(topic: string, message: JsonObject): void;
+  /**
+   * Handles the messages of a topic that the other proxies send. What `f` returns is the answer to a question:
+   * undefined stands for `{}`, as does an error, which is recorded. Where a topic has several handlers, their answers
+   * are merged. Returns an idempotent undo.
+   */
+  on(topic: string, f: (message: JsonObject) => JsonObject | undefined | Promise<JsonObject | undefined>): () => void;
+  /** Questions that are open resolve with the answers they have. */
+  close(): void;
+}
+
 export type Unsent = Extract<Attempt, { kind: 'unsent' }>;
 
 /** Whether a home knows a session, as its answer to a ping proves; `unclear`: it proves neither. */
@@ -366,6 +397,12 @@ export const REDIS = {
   /** ZSET of session hashes by the time their idle life ends: advisory. */
   held: (backend: string) => `mcp-affinity:held:${backend}`,
   changes: 'mcp-affinity:changes',
+  /** ZSET of the proxies that live, by how many signs of life each has given. */
+  peers: 'mcp-affinity:peers',
+  /** Channel of what each proxy sends to all others. */
+  messages: 'mcp-affinity:messages',
+  /** Channel of the answers to one proxy. */
+  answers: (peer: string) => `mcp-affinity:answers:${peer}`,
   /** ZSET of backend ids that are ordered to drain, by the time the order ends. */
   drains: 'mcp-affinity:drains',
   /** ZSET of backend ids that drain in the eyes of some proxy, by the time it said so for the last time. */

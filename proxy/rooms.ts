@@ -64,7 +64,7 @@ export function buildHouse(config: Config, telemetry: TelemetryWithMetrics, give
   const onDisconnect = (origin: string): void => confirmations.disconnected(origin);
   const ways = openWays(config, record, { ...given, onDisconnect }, registry.drains);
   const { upstream, backends, zone, found, answers, leave } = ways;
-  const { sessions, orders, watched, activity, settleMs } = registry;
+  const { sessions, orders, watched, activity, peers, settleMs } = registry;
   const shared = { sessions, backends, upstream, telemetry, now: Date.now, draw: Math.random, token: randomUUID };
   const plans = createPlans({ ...shared, orders, watched, settleMs, chaos: config.chaosMigrate });
   const quiet = createQuiet(activity, (session) => plans.watches(session), randomUUID);
@@ -86,6 +86,7 @@ export function buildHouse(config: Config, telemetry: TelemetryWithMetrics, give
     migrator,
     plans,
     quiet,
+    peers,
     heard: hearOf(backends),
     answers,
     confirmations,

@@ -9,6 +9,7 @@ import type {
   Fate,
   JsonRpcId,
   Migrator,
+  Peers,
   Refusal,
   Session,
   Sessions,
@@ -39,6 +40,7 @@ export type Rooms = {
   readonly streamless: BoundedSet;
   /** Ids of sessions that their client is ending, or has ended a moment ago. */
   readonly ending: BoundedSet;
+  readonly peers: Peers;
   /** How long an exchange waits for a home before it is refused. */
   readonly holdSeconds: number;
   /** Sessions that a backend may hold before it gets no new ones. */

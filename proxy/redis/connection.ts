@@ -1,11 +1,13 @@
 /** The connection to Redis: what keeps calls from waiting on one that does not answer, and tells when it does again. */
 
+import { randomUUID } from 'node:crypto';
 import { REDIS } from '../contract.ts';
 import type { Telemetry } from '../events.ts';
 import { newListeners } from '../listeners.ts';
 import { readRedisUrls } from '../redis-url.ts';
 import { Circuit, type Failure } from './circuit.ts';
 import { type Clients, RETRY_EVERY, type RedisClient, SILENCE, newClients } from './clients.ts';
+import { type Link, newLink } from './link.ts';
 
 export type RedisOptions = {
   /** As `readRedisUrls` reads them; throws on others, without showing them. */
@@ -16,15 +18,13 @@ export type RedisOptions = {
   readonly deadlineMs?: number;
 };
 
-export type RedisConnection = Clients & {
+export type RedisConnection = Pick<Clients, 'client'> & {
   /** What every call goes through. */
   readonly circuit: Circuit;
-  /** Milliseconds after which a silent connection is taken for dead. */
-  readonly silenceMs: number;
-  /** Milliseconds between attempts to connect. */
-  readonly retryMs: number;
-  /** Calls `f` when a connection was lost: changes may have been lost with it. Returns an idempotent undo. */
-  readonly onLost: (f: () => void) => () => void;
+  /** What other proxies publish. */
+  readonly link: Link;
+  /** This proxy's name among those that share the registry; new with each start. */
+  readonly self: string;
   close(): void;
 };
 
@@ -37,8 +37,7 @@ const CLUSTER_PROBES = Array.from({ length: 128 }, (_, at) => REDIS.session(`pro
 export function connectRedis({ url, record, deadlineMs = 700 }: RedisOptions): RedisConnection {
   const read = readRedisUrls([url].flat());
   if (read.kind === 'fault') throw new Error(`--redis: expected ${read.expected}`);
-  const clients = newClients(read.address);
-  const { client } = clients;
+  const { client, listener } = newClients(read.address);
   const probes = read.address.kind === 'cluster' ? CLUSTER_PROBES : [REDIS.session('probe')];
   const circuit = new Circuit({
     deadlineMs,
@@ -50,14 +49,23 @@ export function connectRedis({ url, record, deadlineMs = 700 }: RedisOptions): R
   });
   const lost = newListeners<void>();
   follow(client, circuit, lost.tell);
-  return {
-    ...clients,
-    circuit,
-    silenceMs: SILENCE,
+  const self = randomUUID();
+  const link = newLink({
+    connect: listener,
+    channels: [REDIS.changes, REDIS.messages, REDIS.answers(self)],
+    onDoubt: lost.add,
+    usable: () => circuit.usable(),
+    heartbeatMs: SILENCE,
     retryMs: RETRY_EVERY,
-    onLost: lost.add,
+  });
+  return {
+    client,
+    circuit,
+    link,
+    self,
     close() {
       lost.clear();
+      link.close();
       circuit.close();
       client.disconnect();
     },

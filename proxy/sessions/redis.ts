@@ -7,7 +7,6 @@ import type { SessionsByHash } from './by-hash.ts';
 import type { LinkedSessions } from './cached.ts';
 import { type Changes, newChanges } from './changes.ts';
 import { type Held, newHeld } from './held.ts';
-import { newLink } from './link.ts';
 import { readRecord, writeRecord } from './record.ts';
 import { redisByHash } from './redis-by-hash.ts';
 import { CREATE, END, FIND, REPLACE, RESTORE } from './scripts.ts';
@@ -55,20 +54,13 @@ export type RedisSessionsOptions = {
 export function redisSessions({ redis, ttlSeconds, now = Date.now }: RedisSessionsOptions): LinkedSessions & {
   readonly byHash: SessionsByHash;
 } {
-  const { client, circuit } = redis;
+  const { client, circuit, link } = redis;
   const ttlMs = Math.ceil(ttlSeconds * 1_000);
   defineCommands(client);
   const held = newHeld(client, ttlMs, now);
   const changes = newChanges();
   const parts = { client, circuit, changes, held, ttlMs };
-  const link = newLink({
-    connect: redis.listener,
-    onDoubt: redis.onLost,
-    hear: changes.hear,
-    usable: () => circuit.usable(),
-    heartbeatMs: redis.silenceMs,
-    retryMs: redis.retryMs,
-  });
+  const undo = link.hear(REDIS.changes, changes.hear);
 
   return {
     ...newCalls(parts),
@@ -79,7 +71,7 @@ export function redisSessions({ redis, ttlSeconds, now = Date.now }: RedisSessio
     forget: changes.forget,
     countByBackend: () => held.count((attempt) => circuit.run('count', attempt)),
     async close() {
-      link.close();
+      undo();
     },
   };
 }

@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { redisActivity } from '../../proxy/activity/redis.ts';
 import { redisMarks } from '../../proxy/backends/shared-marks.ts';
 import { REDIS } from '../../proxy/contract.ts';
+import { redisPeers } from '../../proxy/peers/redis.ts';
 import { type RedisConnection, connectRedis } from '../../proxy/redis/connection.ts';
 import { cachedSessions } from '../../proxy/sessions/cached.ts';
 import { redisSessions } from '../../proxy/sessions/redis.ts';
@@ -53,6 +54,24 @@ for (const [name, kind] of KINDS) {
       await release?.();
       activity.close();
       redis.close();
+    });
+
+    test('proxies ask each other', async () => {
+      const [one, other] = [0, 1].map(() => connect(kind().url));
+      const peers = [one, other].map((redis) => redisPeers(redis!, { record: () => {} }));
+      peers[1]!.on('name', () => ({ name: 'other' }));
+      const ask = () => peers[0]!.ask('name', {}, { ms: 1_000 });
+      const said = await until('the other is there', async () => {
+        const { answers, complete } = await ask();
+        return complete && answers.length > 0 && answers;
+      });
+      expect(said).toEqual([{ name: 'other' }]);
+      peers[1]!.close();
+      other!.close();
+      await until('it has left', async () => (await ask()).answers.length === 0);
+      expect(await ask()).toEqual({ answers: [], complete: true });
+      peers[0]!.close();
+      one!.close();
     });
 
     test('marks reach the other proxies', async () => {

@@ -58,7 +58,7 @@ const LEVELS: readonly (readonly string[])[] = [
     'status/traffic',
     'status/words',
   ],
-  ['redis/', 'activity/', 'sessions/', 'backends/', 'telemetry/', 'upstream', 'config'],
+  ['redis/', 'activity/', 'peers/', 'sessions/', 'backends/', 'telemetry/', 'upstream', 'config'],
   ['migrate', 'migration', 'handshake', 'orphans', 'own-requests'],
   [
     'router',

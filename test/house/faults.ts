@@ -70,8 +70,8 @@ export async function relayBackend(port: number, fault: Fault): Promise<RelayedB
   return { ...relay, origin: `http://127.0.0.1:${relay.port}`, id: `127.0.0.1:${relay.port}`, issued, excused };
 }
 
-/** What belongs to a story; a proxy says much more, again and again: it looks for marks, counts sessions, probes. */
-const TELLING = /^(?:eval|evalsha|zadd|zrem) /;
+/** What belongs to a story; a proxy says much more, again and again: it looks for marks, counts, probes, and lives. */
+const TELLING = /^(?:eval|evalsha|zadd|zrem) (?!peers)/;
 
 /** Counts the commands to Redis that belong to a story. Of an answer, all or nothing is lost. */
 export function relayRedis(port: number, fault: Fault): Promise<Relay> {

@@ -12,6 +12,7 @@ import { createEjections } from '../../../proxy/ejections.ts';
 import { createMigrator } from '../../../proxy/migrate.ts';
 import { migrateListening } from '../../../proxy/planned.ts';
 import { createPlans } from '../../../proxy/plans.ts';
+import { noPeers } from '../../../proxy/peers/memory.ts';
 import { createQuiet } from '../../../proxy/quiet.ts';
 import { type Router, createRouter } from '../../../proxy/router.ts';
 import { memorySessions } from '../../../proxy/sessions/memory.ts';
@@ -95,6 +96,7 @@ export function newProxies(
       ending: boundedSet(100),
       plans,
       quiet,
+      peers: noPeers(),
       heard: () => true,
       answers: async () => true,
       opening: new Map(),

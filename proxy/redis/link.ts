@@ -1,16 +1,14 @@
-/** The subscription to the changes of others: made again after each loss, and said to be there only when it is of use. */
+/** The subscription to what other proxies publish: made again after each loss, and said to be there only when it is of use. */
 
 import type { Redis } from 'ioredis';
-import { REDIS } from '../contract.ts';
 import { newListeners } from '../listeners.ts';
 
 export type LinkOptions = {
   /** A connection of its own, which ends when it is lost; whether it can be had, its events say. */
   readonly connect: () => Redis;
-  /** Calls `f` when changes may have been lost on their way here. Returns an undo. */
+  readonly channels: readonly string[];
+  /** Calls `f` when messages may have been lost on their way here. Returns an undo. */
   readonly onDoubt: (f: () => void) => () => void;
-  /** Takes the messages. */
-  readonly hear: (message: string) => void;
   /** Resolves when calls to the registry can be made. */
   readonly usable: () => Promise<void>;
   /** Milliseconds between the signs of life that show a connection that died without a word. */
@@ -20,14 +18,21 @@ export type LinkOptions = {
 };
 
 export type Link = {
-  /** Calls `f` with `true` (at once if it is so) when changes are heard and calls can be made, with `false` when changes are not heard. */
+  /** Calls `f` with each message of one of the channels. Returns an idempotent undo. */
+  readonly hear: (channel: string, f: (message: string) => void) => () => void;
+  /** Calls `f` with `true` (at once if it is so) when messages are heard and calls can be made, with `false` when messages are not heard. */
   readonly onLink: (f: (linked: boolean) => void) => () => void;
   readonly close: () => void;
 };
 
-export function newLink({ connect, onDoubt, hear, usable, heartbeatMs, retryMs }: LinkOptions): Link {
+type Message = { readonly channel: string; readonly text: string };
+
+/** Connects when somebody first wants to hear. */
+export function newLink({ connect, channels, onDoubt, usable, heartbeatMs, retryMs }: LinkOptions): Link {
   const listeners = newListeners<boolean>();
+  const messages = newListeners<Message>();
   let linked = false;
+  let begun = false;
   let client: Redis | undefined;
   let retry: NodeJS.Timeout | undefined;
   const tell = (now: boolean): void => {
@@ -38,7 +43,7 @@ export function newLink({ connect, onDoubt, hear, usable, heartbeatMs, retryMs }
   /** What was begun on an earlier connection says nothing of this one. */
   const subscribe = async (mine: Redis): Promise<void> => {
     try {
-      await mine.subscribe(REDIS.changes);
+      await mine.subscribe(...channels);
       // Who is told reads its sessions again: not before that can be answered.
       await usable();
       if (mine === client) tell(true);
@@ -47,11 +52,12 @@ export function newLink({ connect, onDoubt, hear, usable, heartbeatMs, retryMs }
     }
   };
   function open(): void {
+    begun = true;
     const mine = connect();
     client = mine;
     mine.on('error', () => {});
     mine.on('ready', () => void subscribe(mine));
-    mine.on('message', (_channel: string, message: string) => mine === client && hear(message));
+    mine.on('message', (channel: string, text: string) => mine === client && messages.tell({ channel, text }));
     mine.once('end', () => mine === client && lose());
   }
   function lose(): void {
@@ -61,19 +67,21 @@ export function newLink({ connect, onDoubt, hear, usable, heartbeatMs, retryMs }
     clearTimeout(retry);
     retry = setTimeout(open, retryMs * (0.6 + 0.4 * Math.random())).unref();
   }
-  const heartbeat = setInterval(() => {
-    if (linked) client?.ping().catch(() => {});
-  }, heartbeatMs).unref();
+  const heartbeat = setInterval(() => void (linked && client?.ping().catch(() => {})), heartbeatMs).unref();
   const trust = onDoubt(() => linked && lose());
-  open();
 
   return {
+    hear(channel, f) {
+      if (!begun) open();
+      return messages.add((message) => message.channel === channel && f(message.text));
+    },
     onLink(f) {
       const undo = listeners.add(f);
       if (linked) f(true);
       return undo;
     },
     close() {
+      begun = true;
       trust();
       clearInterval(heartbeat);
       clearTimeout(retry);
