@@ -1,9 +1,10 @@
 /** An exchange as the session's home of now is to get it. Pure. */
 import { HEADER } from './contract.ts';
-import type { Exchange, JsonRpcId, JsonRpcMessage, RawHeaders, Session } from './contract.ts';
+import type { Exchange, JsonRpcId, RawHeaders, Session } from './contract.ts';
 import { headerValue, withoutHeaders } from './headers.ts';
 import { isRequest } from './jsonrpc.ts';
-import { cursorToHome, toHome } from './rewrite.ts';
+import { cursorToHome, part, toHome } from './rewrite.ts';
+import type { Sent } from './rewrite.ts';
 
 /**
  * - `nothing`: all it holds are answers to questions that died with an older home
@@ -18,12 +19,13 @@ export function address(exchange: Exchange, session: Session | undefined): Addre
   const { intent } = exchange;
   if (intent.kind !== 'continue' || session === undefined) return { kind: 'exchange', exchange };
   if (intent.verb === 'listen') return addressCursor(exchange, session.epoch);
-  const renamed = toHome(intent.messages, session.epoch);
+  if (exchange.body === undefined) return { kind: 'exchange', exchange };
+  const renamed = toHome({ body: exchange.body, messages: intent.messages }, session.epoch);
   if (renamed.kind === 'later') return renamed;
   if (renamed.kind === 'as-is') return { kind: 'exchange', exchange };
-  return renamed.to.length === 0
-    ? { kind: 'nothing' }
-    : { kind: 'exchange', exchange: withMessages(exchange, renamed.to) };
+  const { body, messages } = renamed.to;
+  if (messages.length === 0) return { kind: 'nothing' };
+  return { kind: 'exchange', exchange: { ...exchange, body, intent: { ...intent, messages } } };
 }
 
 function addressCursor(exchange: Exchange, epoch: number): Addressed {
@@ -42,16 +44,9 @@ export function withCursor(headers: RawHeaders, cursor: string | undefined): Raw
 
 /** The part of an exchange that was not answered: what was answered once must not be again. */
 export function unansweredPart(exchange: Exchange, unanswered: readonly JsonRpcId[]): Exchange {
-  const { intent } = exchange;
-  if (intent.kind === 'open') return exchange;
-  const rest = intent.messages.filter((message) => !isRequest(message) || unanswered.includes(message.id));
-  return rest.length === intent.messages.length ? exchange : withMessages(exchange, rest);
-}
-
-function withMessages(exchange: Exchange, messages: readonly JsonRpcMessage[]): Exchange {
-  const { intent } = exchange;
-  if (intent.kind === 'open') return exchange;
-  const [only] = messages;
-  const body = Buffer.from(JSON.stringify(messages.length === 1 ? only : messages));
-  return { ...exchange, body, intent: { ...intent, messages } };
+  const { body, intent } = exchange;
+  if (intent.kind === 'open' || body === undefined) return exchange;
+  const sent: Sent = { body, messages: intent.messages };
+  const rest = part(sent, (message) => !isRequest(message) || unanswered.includes(message.id));
+  return rest === sent ? exchange : { ...exchange, body: rest.body, intent: { ...intent, messages: rest.messages } };
 }

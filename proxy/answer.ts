@@ -12,11 +12,12 @@ import type {
   SseEvent,
 } from './contract.ts';
 import { headerValue, responseHeaders, withoutHeaders } from './headers.ts';
+import { findMessages } from './json-text.ts';
 import { idsOf, isRequest, isResponse, parseMessages } from './jsonrpc.ts';
-import { eventIdToClient, toClient } from './rewrite.ts';
+import { toClient } from './rewrite.ts';
 import { doubtOf, doubtOfMessages } from './session-doubt.ts';
 import type { Doubt } from './session-doubt.ts';
-import { eventSplitter, formatEvent, readEvent, rewriteEvent } from './sse.ts';
+import { eventOf, eventSplitter, readEvent } from './sse.ts';
 
 /** Longer bodies are shown as they come. */
 const WHOLE_BYTES = 1024 * 1024;
@@ -126,16 +127,9 @@ function streamAnswer(reading: Reading, status: number): Answer {
     for (const message of messages) {
       if (isResponse(message) && message.id !== undefined && message.id !== null) pending.delete(message.id);
     }
-    const shown = epoch === 0 ? messages : messages.map((message) => toClient(message, epoch));
-    for (const message of shown) if (isRequest(message)) questions.push(message.id);
-    if (epoch === 0) return deliver({ ...cursor, raw, messages });
-    const renamed = shown.some((message, at) => message !== messages[at]);
-    const fields = {
-      ...(cursor.id !== undefined && { id: eventIdToClient(cursor.id, epoch) }),
-      ...(renamed && { data: JSON.stringify(parsed?.kind === 'messages' && parsed.batch ? shown : shown[0]) }),
-    };
-    const unchanged = !renamed && cursor.id === undefined;
-    return deliver({ ...cursor, raw: unchanged ? raw : rewriteEvent(raw, fields), messages: shown });
+    const shown = toClient({ ...cursor, raw, messages }, epoch);
+    for (const message of shown.messages) if (isRequest(message)) questions.push(message.id);
+    return deliver(shown);
   }
 
   function finished(): Attempt {
@@ -247,11 +241,15 @@ function showWhole(reading: Reading, status: number, headers: RawHeaders, body: 
 function continuedByBody({ exchange, sink }: Reading, status: number, body: Buffer): Attempt {
   if (exchange.method === 'GET') return { kind: 'answered', status };
   const parsed = parseMessages(body.toString('utf8'));
-  const answers = parsed.kind === 'messages' ? parsed.messages.filter(isResponse) : [];
-  if (answers.length === 0) {
+  const messages = parsed.kind === 'messages' ? parsed.messages : [];
+  if (!messages.some(isResponse)) {
     return { kind: 'lost', cause: new Error(`the new answer has status ${status}`), unanswered: idsOf(exchange) };
   }
-  for (const answer of answers) sink.event({ raw: formatEvent(answer), messages: [answer] });
+  for (const [index, { from, to }] of findMessages(body.toString('latin1')).entries()) {
+    const answer = messages[index];
+    if (answer === undefined || !isResponse(answer)) continue;
+    sink.event({ raw: eventOf(body.subarray(from, to)), messages: [answer] });
+  }
   sink.end();
   return { kind: 'answered', status };
 }

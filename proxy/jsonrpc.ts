@@ -10,7 +10,7 @@ import type {
 } from './contract.ts';
 
 export type Parsed =
-  | { readonly kind: 'messages'; readonly messages: readonly JsonRpcMessage[]; readonly batch: boolean }
+  | { readonly kind: 'messages'; readonly messages: readonly JsonRpcMessage[] }
   | { readonly kind: 'not-json' }
   | { readonly kind: 'not-json-rpc' };
 
@@ -25,10 +25,9 @@ export function parseMessages(text: string): Parsed {
   } catch {
     return { kind: 'not-json' };
   }
-  const batch = Array.isArray(value);
   const members: readonly unknown[] = Array.isArray(value) ? value : [value];
   if (members.length === 0 || !members.every(isMessage)) return { kind: 'not-json-rpc' };
-  return { kind: 'messages', messages: members, batch };
+  return { kind: 'messages', messages: members };
 }
 
 export function isObject(value: unknown): value is JsonObject {

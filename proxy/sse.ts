@@ -90,25 +90,40 @@ export function eventSplitter(bound: number): EventSplitter {
 export function readEvent(raw: Buffer): EventFields {
   let id: string | undefined;
   let data: string | undefined;
-  for (const line of linesOf(raw)) {
-    const value = fieldValue(line, 'data');
-    if (value !== undefined) data = data === undefined ? value : `${data}\n${value}`;
-    else id = fieldValue(line, 'id') ?? id;
+  for (const { name, value } of fieldsOf(raw.toString('utf8'), '\uFEFF')) {
+    if (name === 'id') id = value;
+    else data = data === undefined ? value : `${data}\n${value}`;
   }
   return { ...(id !== undefined && { id }), ...(data !== undefined && { data }) };
 }
 
-/** The same event with another `id` or `data`; every other line stays as it is. */
-export function rewriteEvent(raw: Buffer, { id, data }: EventFields): Buffer {
-  const kept = linesOf(raw).filter(
-    (line) =>
-      line !== '' &&
-      (id === undefined || fieldValue(line, 'id') === undefined) &&
-      (data === undefined || fieldValue(line, 'data') === undefined),
-  );
-  if (id !== undefined) kept.push(`id: ${id}`);
-  if (data !== undefined) kept.push(...data.split('\n').map((line) => `data: ${line}`));
-  return Buffer.from(`${kept.join('\n')}\n\n`);
+/** A field of an event: its value, and where that stands. */
+export type Field = {
+  readonly name: 'id' | 'data';
+  readonly value: string;
+  readonly from: number;
+  readonly to: number;
+};
+
+/** The `id` and `data` fields of a whole event, in order; values have one character per byte, and positions are of bytes. */
+export function readFields(raw: Buffer): readonly Field[] {
+  return fieldsOf(raw.toString('latin1'), '\u00EF\u00BB\u00BF');
+}
+
+/**
+ * From positions in the joined `data` to positions in the event, for positions that never go down. That of an end is the
+ * end of its line, not the beginning of the next.
+ */
+export function positionsInEvent(data: readonly Field[]): (position: number) => number {
+  let line = 0;
+  let start = 0;
+  return (position) => {
+    for (; ; line += 1) {
+      const { from, to } = data[line] ?? { from: start, to: Number.POSITIVE_INFINITY };
+      if (position <= start + to - from) return from + position - start;
+      start += to - from + 1;
+    }
+  };
 }
 
 /** A message as an event of its own. */
@@ -116,15 +131,33 @@ export function formatEvent(message: unknown): Buffer {
   return Buffer.from(`event: message\ndata: ${JSON.stringify(message)}\n\n`);
 }
 
-function linesOf(raw: Buffer): string[] {
-  const text = raw.toString('utf8');
-  return (text.startsWith('\uFEFF') ? text.slice(1) : text).split(/\r\n|\n|\r/);
+/** JSON text as an event of its own; line breaks, which are white space in JSON, become those of events. */
+export function eventOf(json: Buffer): Buffer {
+  const lines = json.toString('latin1').replaceAll(/\r\n?|\n/g, '\ndata: ');
+  return Buffer.from(`event: message\ndata: ${lines}\n\n`, 'latin1');
 }
 
-function fieldValue(line: string, name: string): string | undefined {
-  if (!line.startsWith(name)) return undefined;
-  const rest = line.slice(name.length);
-  if (rest === '') return '';
-  if (!rest.startsWith(':')) return undefined;
-  return rest.startsWith(': ') ? rest.slice(2) : rest.slice(1);
+function fieldsOf(text: string, mark: string): Field[] {
+  const fields: Field[] = [];
+  const ends = /[\r\n]/g;
+  for (let from = text.startsWith(mark) ? mark.length : 0; from < text.length;) {
+    ends.lastIndex = from;
+    const to = ends.exec(text)?.index ?? text.length;
+    const field = fieldAt(text, from, to, 'id') ?? fieldAt(text, from, to, 'data');
+    if (field !== undefined) fields.push(field);
+    // Between the CR and the LF of one end is an empty line, which is no field.
+    from = to + 1;
+  }
+  return fields;
+}
+
+/** The field of that name whose line goes from one position to the other, if it is one. */
+function fieldAt(text: string, from: number, to: number, name: Field['name']): Field | undefined {
+  if (!text.startsWith(name, from)) return undefined;
+  let start = from + name.length;
+  if (start < to) {
+    if (text.charAt(start) !== ':') return undefined;
+    start += text.charAt(start + 1) === ' ' ? 2 : 1;
+  }
+  return { name, value: text.slice(start, to), from: start, to };
 }

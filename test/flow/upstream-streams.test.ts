@@ -146,7 +146,7 @@ describe('from the first migration on', () => {
     expect(sink.texts).toEqual([
       `event: message\nid: e2|7\ndata: ${JSON.stringify(renamed)}\n\n`,
       `event: message\ndata: ${JSON.stringify(shown[1])}\n\n`,
-      `event: message\ndata: ${JSON.stringify(result(1))}\nid: e2|8\n\n`,
+      `event: message\nid: e2|8\ndata: ${JSON.stringify(result(1))}\n\n`,
       ': hi\n\n',
     ]);
     expect(sink.events.map(({ id }) => id)).toEqual(['7', undefined, '8', undefined]);

@@ -39,6 +39,7 @@ const LEVELS: readonly (readonly string[])[] = [
     'guard',
     'headers',
     'jsonrpc',
+    'json-text',
     'nearest',
     'clashes',
     'given',
