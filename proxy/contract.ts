@@ -38,6 +38,8 @@ export type Backend = {
 export type Journal = {
   /** The raw params of the client's `initialize`. */
   readonly initialize: JsonObject;
+  /** The whole message as the client wrote it, where writing its parsed params anew would change them. */
+  readonly initializeText?: string;
   /** The client has sent `notifications/initialized`. */
   readonly initialized: boolean;
   /** The level of the last `logging/setLevel` that succeeded. */

@@ -16,6 +16,8 @@ import { ANSWER_MS, ask, ownPost } from './own-requests.ts';
 import type { Asked, Said } from './own-requests.ts';
 import { doubtOf, doubtOfMessages, sameAnswer, verdictOf } from './session-doubt.ts';
 import type { PingAnswer } from './session-doubt.ts';
+import { edited, findMessages } from './json-text.ts';
+import type { Edit } from './json-text.ts';
 
 export type Initialized = { readonly kind: 'said'; readonly said: Said };
 /** `reached`: the backend may have acted on it. */
@@ -98,7 +100,9 @@ export function createHandshake(upstream: Upstream, token: () => string): Handsh
       const headers = [HEADER.affinitySession, session.id, HEADER.affinityPrevious, session.backendSessionId];
       // It was chosen because no other is left.
       if (to.draining) headers.push(HEADER.affinityStay, '1');
-      const request = ownPost(exchange, { kind: 'open', initialize }, initialize, headers);
+      const own = ownPost(exchange, { kind: 'open', initialize }, initialize, headers);
+      const text = session.journal.initializeText;
+      const request = text === undefined ? own : { ...own, body: inWordsOf(text, initialize) };
       const asked = ask(upstream, request, undefined, to, LATE_MS);
       const inTime = await orLate(asked);
       if (inTime === 'late') {
@@ -147,6 +151,19 @@ async function orLate(asked: Promise<Asked>): Promise<Asked | 'late'> {
   } finally {
     clearTimeout(timer);
   }
+}
+
+/** The client's own `initialize`, under our id and with the version of ours. */
+function inWordsOf(text: string, { id, params }: JsonRpcRequest): Buffer {
+  const bytes = Buffer.from(text);
+  const [message] = findMessages(bytes.toString('latin1'));
+  const version = Buffer.from(JSON.stringify(params?.['protocolVersion'])).toString('latin1');
+  const edits: Edit[] = [];
+  for (const { from, to, place } of message?.names ?? []) {
+    if (place === 'id') edits.push({ from, to, text: JSON.stringify(id) });
+    if (place === 'params.protocolVersion') edits.push({ from, to, text: version });
+  }
+  return edited(bytes, edits);
 }
 
 function versionOf({ protocolVersion }: Session): RawHeaders {

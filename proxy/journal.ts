@@ -40,7 +40,14 @@ export function remembered(message: JsonRpcMessage): 'promise' | 'knowledge' | u
 export function opened(
   initialize: JsonRpcRequest,
   answer: JsonRpcResult,
-  fresh: { readonly id: string; readonly home: Backend; readonly revision: string; readonly now: number },
+  fresh: {
+    readonly id: string;
+    readonly home: Backend;
+    readonly revision: string;
+    readonly now: number;
+    /** The client's `initialize` as it wrote it. */
+    readonly text: string;
+  },
 ): Session {
   return {
     id: fresh.id,
@@ -51,9 +58,24 @@ export function opened(
     changes: 0,
     createdAt: fresh.now,
     ...agreed(answer.result),
-    journal: { initialize: initialize.params ?? {}, initialized: false, subscriptions: [] },
+    journal: {
+      initialize: initialize.params ?? {},
+      ...(mustKeepText(initialize, fresh.text) && { initializeText: fresh.text }),
+      initialized: false,
+      subscriptions: [],
+    },
     safeTools: [],
   };
+}
+
+/** Characters. It is kept with the session, beside its parsed params. */
+const LONGEST_TEXT = 8192;
+
+/** Whether a new home would be told something else from the parsed params alone: 9007199254740993, 1.0, a repeated key. */
+function mustKeepText(initialize: JsonRpcRequest, text: string): boolean {
+  if (text === '' || text.length > LONGEST_TEXT) return false;
+  if (typeof initialize.params?.['protocolVersion'] !== 'string') return false;
+  return JSON.stringify(initialize) !== text;
 }
 
 /** What an `initialize` result says of a home. */

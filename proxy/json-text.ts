@@ -12,8 +12,13 @@ export type Span = { readonly from: number; readonly to: number };
 /** `text`, one character per byte, replaces the span. */
 export type Edit = Span & { readonly text: string };
 
-/** Where a message can name a request, as a path from its top. */
-export type Place = 'id' | 'params.requestId' | 'params.progressToken' | 'params._meta.progressToken';
+/** Where a message can name a request, or a version, as a path from its top. */
+export type Place =
+  | 'id'
+  | 'params.requestId'
+  | 'params.progressToken'
+  | 'params.protocolVersion'
+  | 'params._meta.progressToken';
 
 /** A string, quotes included, or a number that stands at one of the places. A repeated key gives several. */
 export type Name = Span & { readonly place: Place };
@@ -26,6 +31,7 @@ const PLACES: readonly ReadonlyMap<string, Place>[] = [
   new Map([
     ['requestId', 'params.requestId'],
     ['progressToken', 'params.progressToken'],
+    ['protocolVersion', 'params.protocolVersion'],
   ]),
   new Map([['progressToken', 'params._meta.progressToken']]),
 ];

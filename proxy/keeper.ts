@@ -12,6 +12,7 @@ import type {
   SseEvent,
 } from './contract.ts';
 import { headerValue } from './headers.ts';
+import { findMessages } from './json-text.ts';
 import { isRequest, isResponse, parseMessages } from './jsonrpc.ts';
 import { fold, opened, remembered } from './journal.ts';
 
@@ -63,7 +64,7 @@ export function createKeeper(
   rooms: KeeperRooms,
 ): Keeper {
   const { intent } = exchange;
-  if (intent.kind === 'open') return openingKeeper(intent.initialize, home, rooms);
+  if (intent.kind === 'open') return openingKeeper(intent.initialize, exchange.body, home, rooms);
   if (session === undefined || intent.kind === 'any')
     return { wants: () => 'nothing', store: () => Promise.resolve(STORED) };
   return intent.verb === 'end' ? endingKeeper(session, rooms) : journalKeeper(intent.messages, session, rooms);
@@ -99,7 +100,12 @@ async function orUnavailable(write: () => Promise<Kept>, orphan?: Session): Prom
 }
 
 /** Everything waits until the `initialize` result is there: the head alone shows the session id. */
-function openingKeeper(initialize: JsonRpcRequest, home: Backend, rooms: KeeperRooms): Keeper {
+function openingKeeper(
+  initialize: JsonRpcRequest,
+  body: Buffer | undefined,
+  home: Backend,
+  rooms: KeeperRooms,
+): Keeper {
   const { sessions, token, now, stored } = rooms;
   let done = false;
   return {
@@ -115,7 +121,7 @@ function openingKeeper(initialize: JsonRpcRequest, home: Backend, rooms: KeeperR
       const id = headerValue(headers, HEADER.session);
       const answer = answers.find((one) => 'result' in one);
       if (id === undefined || answer === undefined || !('result' in answer)) return Promise.resolve(STORED);
-      const session = opened(initialize, answer, { id, home, revision: token(), now: now() });
+      const session = opened(initialize, answer, { id, home, revision: token(), now: now(), text: textOf(body) });
       return orUnavailable(async () => {
         const created = await sessions.create(session);
         stored();
@@ -123,6 +129,12 @@ function openingKeeper(initialize: JsonRpcRequest, home: Backend, rooms: KeeperR
       }, session);
     },
   };
+}
+
+/** The one message of a body, without what is around it. */
+function textOf(body: Buffer | undefined): string {
+  const [span] = findMessages(body?.toString('latin1') ?? '');
+  return span === undefined ? '' : (body?.toString('utf8', span.from, span.to) ?? '');
 }
 
 /** A session ends when its home says so. */

@@ -49,7 +49,7 @@ function isJournal(value: unknown): value is Journal {
     isObject(value) &&
     isObject(value['initialize']) &&
     hasTypes(value, { initialized: 'boolean' }) &&
-    mayHave(value, { level: 'string' }) &&
+    mayHave(value, { level: 'string', initializeText: 'string' }) &&
     isStrings(value['subscriptions'])
   );
 }

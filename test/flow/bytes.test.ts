@@ -7,21 +7,20 @@ import { type RawClient, post, request } from '../house/raw.ts';
 import { until } from '../house/until.ts';
 
 /** What JSON.parse and JSON.stringify would change, one character per byte. */
-const ODD =
-  String.raw`"big":9007199254740993, "huge": 1e400,"price":1.0,"minus":-0,"a":1,"a":2,"2":0,"1":0,"t":"\u0041\/` +
-  '\xff"';
+const ODD_TEXT = String.raw`"big":9007199254740993, "huge": 1e400,"price":1.0,"minus":-0,"a":1,"a":2,"2":0,"1":0,"t":"\u0041\/"`;
+const ODD = `${ODD_TEXT},"bytes":"\xff"`;
 const SESSION = 'mcp-session-id: s1';
 
 type Scene = { readonly edge: Edge; readonly home: Nasty; readonly client: RawClient };
 
 /** A session at one of two backends, and a client. */
-async function begin(): Promise<Scene & { readonly other: Nasty }> {
+async function begin(initialize = JSON.stringify(INITIALIZE)): Promise<Scene & { readonly other: Nasty }> {
   const b = await startNasty();
   onTestFinished(() => b.close());
   const edge = await startEdge({ others: [b.origin], flags: ['--hold-seconds', '5'] });
   onTestFinished(() => edge.close());
   const client = await edge.dial();
-  client.send(post(INITIALIZE));
+  client.send(posted(initialize));
   const home = await until('one has it', () => [edge.a, b].find(({ requests }) => requests.length > 0));
   greet(await home.next(), 's1');
   await client.answer();
@@ -40,6 +39,8 @@ async function migrated(): Promise<Scene & { readonly call: NastyRequest }> {
 
 const bytes = (text: string): Buffer => Buffer.from(text, 'latin1');
 const posted = (body: string): Buffer => bytes(post(body, SESSION, `content-length: ${body.length}`));
+const opening = (id: string, version: string): string =>
+  ` {"jsonrpc":"2.0", "method":"initialize", "id" : ${id},"params":{"experimental":{${ODD_TEXT}}, "protocolVersion": ${version},"protocolVersion":${version}}} `;
 const call = (id: string): string =>
   `{ "id" : ${id},"jsonrpc":"2.0","method":"resources/read","params":{${ODD},"uri":"x"}}`;
 const result = (id: string): string => `{"result":{ ${ODD} },\t"jsonrpc":"2.0","id":${id}}`;
@@ -73,6 +74,16 @@ test('a call, its questions and its answer, after a migration', async () => {
   await client.saw(inLines(result('1'), 'id:e1|8\n'));
   atHome.end();
   await client.saw('0\r\n\r\n');
+});
+
+test('what the client said of itself, to its new home: under our id, with the version that was agreed', async () => {
+  const { home, other, client } = await begin(opening('"first"', '"2025-\\u0030"'));
+  await home.close();
+  client.send(posted(call('1')));
+  const initialize = await other.next();
+  const [, id = ''] = /"id" : ("[^"]+")/.exec(bodyOf(initialize)) ?? [];
+  expect(id).toMatch(/^"mcp-affinity-\d+"$/);
+  expect(bodyOf(initialize)).toBe(opening(id, '"2025-11-25"').trim());
 });
 
 test('an answer in JSON, after a migration', async () => {

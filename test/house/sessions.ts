@@ -19,6 +19,7 @@ export function newSession(different: Partial<Session> = {}): Session {
     serverInfo: { name: 'sample', version: '1' },
     journal: {
       initialize: { clientInfo: { name: 'é "quoted" \u0000' } },
+      initializeText: '{"jsonrpc": "2.0", "id": 1.0, "method": "initialize", "params": {"n": 1e400, "t": "é"}}',
       initialized: true,
       subscriptions: ['file:///x'],
     },

@@ -26,7 +26,7 @@ describe('a session', () => {
     } as const;
     const result = { protocolVersion: '2025-11-25', capabilities: { tools: {} }, serverInfo: { name: 'x' } };
     const home = { id: 'a', origin: 'http://a', draining: false, suspect: false };
-    expect(opened(initialize, { ...OK, id: 1, result }, { id: 's', home, revision: 'r', now: 5 })).toEqual({
+    expect(opened(initialize, { ...OK, id: 1, result }, { id: 's', home, revision: 'r', now: 5, text: '' })).toEqual({
       id: 's',
       backendSessionId: 's',
       home: { id: 'a', origin: 'http://a' },
@@ -38,6 +38,27 @@ describe('a session', () => {
       journal: { initialize: initialize.params, initialized: false, subscriptions: [] },
       safeTools: [],
     });
+  });
+
+  test.each<[string, string, boolean]>([
+    ['as JSON.stringify writes it', '{"protocolVersion":"v","a":[1,"é"]}', false],
+    ['with a large number', '{"protocolVersion":"v","a":9007199254740993}', true],
+    ['with another form of a number', '{"protocolVersion":"v","a":1.0}', true],
+    ['with a repeated key', '{"protocolVersion":"v","a":1,"a":1}', true],
+    ['with white space', '{"protocolVersion":"v", "a":1}', true],
+    ['without a version', '{"a":1.0}', false],
+    ['that is long', `{"protocolVersion":"v","a":1.0,"b":"${'x'.repeat(8192)}"}`, false],
+    ['that is deep', `{"protocolVersion":"v","a":${'['.repeat(20_000)}${']'.repeat(20_000)}}`, false],
+  ])('keeps the text of an initialize %s: %s', (_what, params, kept) => {
+    const text = `{"jsonrpc":"2.0","id":1,"method":"initialize","params":${params}}`;
+    const home = { id: 'a', origin: 'http://a', draining: false, suspect: false };
+    const initialize = { ...request('initialize'), params: JSON.parse(params) };
+    const { journal } = opened(
+      initialize,
+      { ...OK, id: 1, result: {} },
+      { id: 's', home, revision: 'r', now: 5, text },
+    );
+    expect(journal.initializeText).toBe(kept ? text : undefined);
   });
 
   test('remembers what succeeded, once, and forgets what was taken back', () => {
