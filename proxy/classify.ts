@@ -2,11 +2,10 @@
 import { CODE, HEADER } from './contract.ts';
 import type { Intent } from './contract.ts';
 import { isRequest, parseMessages } from './jsonrpc.ts';
+import { isSessionId } from './session-id.ts';
 
 type Malformed = Extract<Intent, { kind: 'malformed' }>;
 
-/** Visible ASCII (MCP 2025-11-25, "Session Management"); the length is ours. */
-const SESSION_ID = /^[\x21-\x7E]{1,256}$/;
 const REVISION = /^\d{4}-\d{2}-\d{2}$/;
 const FIRST_SESSIONLESS_REVISION = '2026-07-28';
 const ALLOW = 'GET, POST, DELETE, OPTIONS, HEAD';
@@ -18,8 +17,8 @@ export function classify(
   body: Buffer | undefined,
 ): Intent {
   const sessionId = sessionless(header(HEADER.protocolVersion)) ? undefined : header(HEADER.session);
-  if (sessionId !== undefined && !SESSION_ID.test(sessionId)) {
-    return malformed(400, CODE.invalidRequest, 'Mcp-Session-Id must be 1 to 256 visible ASCII characters');
+  if (sessionId !== undefined && !isSessionId(sessionId)) {
+    return malformed(400, CODE.invalidRequest, 'Mcp-Session-Id must be visible ASCII characters');
   }
   switch (method) {
     case 'POST':

@@ -45,6 +45,8 @@ export type RoutingEvent =
       readonly origin?: string;
       readonly likely?: string;
     }
+  /** An `initialize` was refused: the backend issued a session id that no client could send back. */
+  | { readonly type: 'unusable-id'; readonly backend: string; readonly cause: string }
   | { readonly type: 'registry'; readonly state: 'up' | 'down'; readonly cause?: string }
   | { readonly type: 'discovery'; readonly state: 'up' }
   /** `since`: when discovery named somebody last, or began to be asked, in milliseconds since 1970. */

@@ -12,8 +12,10 @@ import type {
   Session,
   Upstream,
 } from './contract.ts';
+import { idField } from './headers.ts';
 import { ANSWER_MS, ask, ownPost } from './own-requests.ts';
 import type { Asked, Said } from './own-requests.ts';
+import { idsOfIssued } from './session-id.ts';
 import { doubtOf, doubtOfMessages, sameAnswer, verdictOf } from './session-doubt.ts';
 import type { PingAnswer } from './session-doubt.ts';
 import { edited, findMessages } from './json-text.ts';
@@ -97,7 +99,10 @@ export function createHandshake(upstream: Upstream, token: () => string): Handsh
     async initialize(session, to, exchange, orphaned) {
       const params = { ...session.journal.initialize, protocolVersion: session.protocolVersion };
       const initialize: JsonRpcRequest = { jsonrpc: '2.0', id: nextId(), method: 'initialize', params };
-      const headers = [HEADER.affinitySession, session.id, HEADER.affinityPrevious, session.backendSessionId];
+      const headers = [
+        ...idField(HEADER.affinitySession, session.id),
+        ...idField(HEADER.affinityPrevious, session.backendSessionId),
+      ];
       // It was chosen because no other is left.
       if (to.draining) headers.push(HEADER.affinityStay, '1');
       const own = ownPost(exchange, { kind: 'open', initialize }, initialize, headers);
@@ -106,12 +111,12 @@ export function createHandshake(upstream: Upstream, token: () => string): Handsh
       const asked = ask(upstream, request, undefined, to, LATE_MS);
       const inTime = await orLate(asked);
       if (inTime === 'late') {
-        void asked.then(({ said }) => said.sessionId !== undefined && orphaned(said.sessionId));
+        void asked.then(({ said }) => idsOfIssued(said.issued).forEach(orphaned));
         return { kind: 'failed', cause: new Error(`no answer within ${ANSWER_MS / 1000} s`), reached: true };
       }
       const { attempt, said } = inTime;
       if (attempt.kind === 'answered') return { kind: 'said', said };
-      if (said.sessionId !== undefined) orphaned(said.sessionId);
+      idsOfIssued(said.issued).forEach(orphaned);
       return refusedBy(attempt);
     },
 

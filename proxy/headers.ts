@@ -101,6 +101,17 @@ export function endToEnd(headers: RawHeaders): RawHeaders {
   return withoutHeaders(headers, (name) => HOP_BY_HOP.has(name) || named.has(name) || name === 'expect');
 }
 
+/**
+ * Characters. A backend bounds the head of a request (Node's servers at 16 KiB, others at 8), and its own session id has
+ * to fit beside those that it is told.
+ */
+const LONGEST_TOLD = 2048;
+
+/** One of our fields with a session id in it; none where the id is so long that the field could cost the request. */
+export function idField(name: string, id: string): RawHeaders {
+  return id.length > LONGEST_TOLD ? [] : [name, id];
+}
+
 /** An exchange's end-to-end fields, as a backend gets them. `Host` is the client's own. */
 export function requestHeaders(headers: RawHeaders, names: RequestNames): string[] {
   const named = namedByConnection(headers);
@@ -115,7 +126,7 @@ export function requestHeaders(headers: RawHeaders, names: RequestNames): string
   );
   result.push('accept-encoding', 'identity');
   if (names.backendSessionId !== undefined) result.push(HEADER.session, names.backendSessionId);
-  if (names.clientSessionId !== undefined) result.push(HEADER.affinitySession, names.clientSessionId);
+  if (names.clientSessionId !== undefined) result.push(...idField(HEADER.affinitySession, names.clientSessionId));
   result.push(HEADER.affinityBackend, names.backend);
   return result;
 }
@@ -127,9 +138,14 @@ export function responseHeaders(headers: RawHeaders, clientSessionId: string | u
     headers,
     (name) => HOP_BY_HOP.has(name) || named.has(name) || name.startsWith(HEADER.affinityPrefix),
   );
-  if (clientSessionId === undefined) return result;
+  const said = new Set<string>();
   for (let at = 0; at < result.length; at += 2) {
-    if (isField(result[at], HEADER.session)) result[at + 1] = clientSessionId;
+    if (!isField(result[at], HEADER.session)) continue;
+    const id = clientSessionId ?? result[at + 1] ?? '';
+    result[at + 1] = id;
+    // A client would join a field that is said twice.
+    if (said.has(id)) at -= result.splice(at, 2).length;
+    said.add(id);
   }
   return result;
 }

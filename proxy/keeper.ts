@@ -15,6 +15,7 @@ import { headerValue } from './headers.ts';
 import { findMessages } from './json-text.ts';
 import { isRequest, isResponse, parseMessages } from './jsonrpc.ts';
 import { fold, opened, remembered } from './journal.ts';
+import { issuedId } from './session-id.ts';
 
 export type KeeperRooms = {
   readonly sessions: Sessions;
@@ -30,6 +31,7 @@ export type KeeperRooms = {
  * - `stored`: the client may be shown the answer; `change` says what it did, `ended` what the session was at its end
  * - `unavailable`: the registry cannot be reached
  * - `taken`: the backend issued an id that another session has
+ * - `unusable`: the backend issued an id that no client could send back; `why` is a sentence for the log
  * - `superseded`: the session has migrated meanwhile, and its new home was not told
  */
 export type Kept =
@@ -40,6 +42,7 @@ export type Kept =
       readonly ended?: Session | undefined;
     }
   | { readonly kind: 'unavailable' | 'taken'; readonly orphan?: Session }
+  | { readonly kind: 'unusable'; readonly why: string; readonly orphans: readonly Session[] }
   | { readonly kind: 'superseded' };
 
 /** An answer on its way, in the order of the Sink's calls. */
@@ -118,10 +121,15 @@ function openingKeeper(
     },
     store({ answers, headers }) {
       done = true;
-      const id = headerValue(headers, HEADER.session);
+      const issued = issuedId(headers);
       const answer = answers.find((one) => 'result' in one);
-      if (id === undefined || answer === undefined || !('result' in answer)) return Promise.resolve(STORED);
-      const session = opened(initialize, answer, { id, home, revision: token(), now: now(), text: textOf(body) });
+      if (issued.kind === 'none' || answer === undefined || !('result' in answer)) return Promise.resolve(STORED);
+      const sessionOf = (id: string): Session =>
+        opened(initialize, answer, { id, home, revision: token(), now: now(), text: textOf(body) });
+      if (issued.kind === 'unusable') {
+        return Promise.resolve({ kind: 'unusable', why: issued.why, orphans: issued.ids.map(sessionOf) });
+      }
+      const session = sessionOf(issued.id);
       return orUnavailable(async () => {
         const created = await sessions.create(session);
         stored();

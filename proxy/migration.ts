@@ -17,6 +17,7 @@ import type { Handshake } from './handshake.ts';
 import { agreed, incompatibility, replay } from './journal.ts';
 import type { Orphans } from './orphans.ts';
 import type { Said } from './own-requests.ts';
+import { idsOfIssued } from './session-id.ts';
 
 export type MigratorRooms = {
   readonly sessions: Sessions;
@@ -61,7 +62,7 @@ export async function migrateTo(
   if (status === 401 || status === 403) return { kind: 'unauthorized', status, headers, body };
   const housed = house(means, session, to, said, reason);
   if ('kind' in housed) {
-    if (said.sessionId !== undefined) orphaned(said.sessionId);
+    idsOfIssued(said.issued).forEach(orphaned);
     return housed;
   }
   const why = incompatibility(session, housed);
@@ -77,13 +78,12 @@ const FORGOTTEN_KEPT = 3;
 
 /** The session as it would be there. */
 function house(means: Means, session: Session, to: Backend, said: Said, reason: MigrationReason): Session | Migrated {
-  const backendSessionId = said.sessionId;
+  const { issued } = said;
   if (said.result === undefined || said.status >= 300) {
     return { kind: 'failed', cause: new Error(`initialize was answered with status ${said.status}`), reached: true };
   }
-  if (backendSessionId === undefined) {
-    return { kind: 'incompatible', cause: new Error('the new home keeps no sessions') };
-  }
+  if (issued.kind === 'none') return { kind: 'incompatible', cause: new Error('the new home keeps no sessions') };
+  if (issued.kind === 'unusable') return { kind: 'failed', cause: new Error(issued.why), reached: true };
   // Its tasks ran at the old home.
   const { busyUntil: _, ...lasting } = session;
   const forgottenAt = [...(session.forgottenAt ?? []), means.now()].slice(-FORGOTTEN_KEPT);
@@ -91,7 +91,7 @@ function house(means: Means, session: Session, to: Backend, said: Said, reason: 
     ...lasting,
     ...agreed(said.result),
     ...(reason === 'lost' && { forgottenAt }),
-    backendSessionId,
+    backendSessionId: issued.id,
     home: { id: to.id, origin: to.origin },
     homedAt: means.now(),
     epoch: session.epoch + 1,

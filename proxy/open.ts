@@ -1,13 +1,12 @@
 /** One attempt of an `initialize`: it may be repeated, so the trouble of one backend is no answer while there is another. */
 import { certain, suspect, untouched } from './aftermath.ts';
 import type { Certain } from './aftermath.ts';
-import type { Attempt, Backend, Exchange, RawHeaders, Session } from './contract.ts';
-import { HEADER } from './contract.ts';
-import { headerValue } from './headers.ts';
+import type { Attempt, Backend, Exchange } from './contract.ts';
 import { opened } from './journal.ts';
 import type { Kept } from './keeper.ts';
-import { ID_TAKEN, NO_ANSWER, OUTCOME_UNKNOWN, REGISTRY_DOWN } from './refusal.ts';
+import { ID_TAKEN, ID_UNUSABLE, NO_ANSWER, OUTCOME_UNKNOWN, REGISTRY_DOWN } from './refusal.ts';
 import { RememberingSink } from './remember.ts';
+import { idsOfIssued, issuedId } from './session-id.ts';
 import { refused } from './story.ts';
 import type { Rooms, Story, Turn } from './story.ts';
 import { isTimeout } from './timeout.ts';
@@ -113,6 +112,11 @@ function blame(rooms: Rooms, to: Backend, cause: Error): void {
 }
 
 function notStored(rooms: Rooms, story: Story, to: Backend, kept: Exclude<Kept, { kind: 'stored' }>): Turn {
+  if (kept.kind === 'unusable') {
+    rooms.telemetry.record({ type: 'unusable-id', backend: to.id, cause: kept.why });
+    for (const orphan of kept.orphans) rooms.migrator.discard(orphan, to, story.exchange);
+    return refused(story, ID_UNUSABLE);
+  }
   if (kept.kind !== 'superseded' && kept.orphan !== undefined) {
     rooms.migrator.discard(kept.orphan, to, story.exchange);
   }
@@ -121,13 +125,11 @@ function notStored(rooms: Rooms, story: Story, to: Backend, kept: Exclude<Kept, 
 
 /** What a backend has opened and then failed is nobody's. */
 function closeIssued(rooms: Rooms, { exchange }: Story, to: Backend, { heldHead }: RememberingSink): void {
-  const orphan = heldHead === undefined ? undefined : issuedIn(heldHead, exchange, to);
-  if (orphan !== undefined) rooms.migrator.discard(orphan, to, exchange);
-}
-
-function issuedIn(headers: RawHeaders, { intent }: Exchange, to: Backend): Session | undefined {
-  const id = headerValue(headers, HEADER.session);
-  if (id === undefined || intent.kind !== 'open') return undefined;
+  const { intent } = exchange;
+  if (heldHead === undefined || intent.kind !== 'open') return;
   const nothing = { jsonrpc: '2.0', id: intent.initialize.id, result: {} } as const;
-  return opened(intent.initialize, nothing, { id, home: to, revision: '', now: 0 });
+  for (const id of idsOfIssued(issuedId(heldHead))) {
+    const orphan = opened(intent.initialize, nothing, { id, home: to, revision: '', now: 0, text: '' });
+    rooms.migrator.discard(orphan, to, exchange);
+  }
 }

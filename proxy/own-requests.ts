@@ -12,8 +12,10 @@ import type {
   SseEvent,
   Upstream,
 } from './contract.ts';
-import { headerValue, withoutHeaders } from './headers.ts';
+import { withoutHeaders } from './headers.ts';
 import { parseMessages } from './jsonrpc.ts';
+import { issuedId } from './session-id.ts';
+import type { Issued } from './session-id.ts';
 
 /** A backend's whole answer. */
 export type Said = {
@@ -22,7 +24,7 @@ export type Said = {
   /** Of a stream, its events. */
   readonly body: Buffer;
   readonly messages: readonly JsonRpcMessage[];
-  readonly sessionId: string | undefined;
+  readonly issued: Issued;
   readonly result: JsonObject | undefined;
 };
 
@@ -137,7 +139,7 @@ function readSaid(status: number, headers: RawHeaders, body: Buffer, events: rea
     headers,
     body,
     messages,
-    sessionId: headerValue(headers, HEADER.session),
+    issued: issuedId(headers),
     result: answer !== undefined && 'result' in answer ? answer.result : undefined,
   };
 }

@@ -52,6 +52,12 @@ export const ID_TAKEN: Refusal = {
   code: CODE.server,
   message: 'The server issued a session id that is in use',
 };
+export const ID_UNUSABLE: Refusal = {
+  kind: 'refuse',
+  status: 502,
+  code: CODE.server,
+  message: 'The server issued a session id that cannot be used',
+};
 
 /**
  * Ends the client's answer with an error for each request in `ids`: as the whole answer when nothing was shown, as

@@ -34,6 +34,7 @@ function levelOf(event: RoutingEvent): Level {
     case 'checks':
       return event.state === 'ignored' ? 'warn' : 'info';
     case 'suspect':
+    case 'unusable-id':
       return 'warn';
     case 'stopped':
       return event.clean ? 'info' : 'warn';

@@ -210,6 +210,7 @@ function count(metrics: Counters, event: RoutingEvent): void {
       return metrics.checksBelieved.set(event.state === 'believed' ? 1 : 0);
     case 'fault':
       return metrics.faults.inc();
+    case 'unusable-id':
     case 'listening':
     case 'stopping':
     case 'stopped':

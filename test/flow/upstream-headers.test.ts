@@ -74,6 +74,16 @@ describe('to the backend', () => {
     expect(it.all('expect')).toEqual([]);
   });
 
+  test.each([
+    [2048, true],
+    [2049, false],
+  ])('the client’s id is told up to 2,048 characters: %i', async (length, told) => {
+    const long = newSession({ id: 'x'.repeat(length), backendSessionId: 'y'.repeat(length) });
+    const { it } = await through(posting(call(1), { session: long }), long, answers);
+    expect(it.all('mcp-session-id')).toEqual([long.backendSessionId]);
+    expect(it.all('mcp-affinity-session')).toEqual(told ? [long.id] : []);
+  });
+
   test('fields of the connection stay here, and those that Connection names', async () => {
     const headers = [
       ['Connection', 'close, X-Hop'],

@@ -46,6 +46,7 @@ const LEVELS: readonly (readonly string[])[] = [
     'options',
     'redis-url',
     'refusal',
+    'session-id',
     'status/board',
     'status/dependencies',
     'status/html',

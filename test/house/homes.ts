@@ -25,6 +25,8 @@ export type Home = {
   readonly sessions: ReadonlySet<string>;
   /** Undefined, as at first: it is taken. */
   welcome: (headers: IncomingMessage['headers']) => Welcome | undefined;
+  /** The session id of its next answer to `initialize`; several give the field several times. A UUID, as at first. */
+  issues: () => string | string[];
   /** The answers that clients gave to its questions. */
   readonly answers: readonly unknown[];
   /** Says a message on the session's listening stream, which must be open. */
@@ -40,10 +42,17 @@ type State = {
   readonly streams: Map<string, ServerResponse>;
   readonly answers: unknown[];
   welcome: Home['welcome'];
+  issues: Home['issues'];
 };
 
 export async function startHome(): Promise<Home> {
-  const state: State = { sessions: new Set(), streams: new Map(), answers: [], welcome: () => undefined };
+  const state: State = {
+    sessions: new Set(),
+    streams: new Map(),
+    answers: [],
+    welcome: () => undefined,
+    issues: () => randomUUID(),
+  };
   let server: Server | undefined;
   let port = 0;
   async function open(): Promise<void> {
@@ -72,7 +81,7 @@ export async function startHome(): Promise<Home> {
 }
 
 async function serve(state: State, id: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
-  const json = (status: number, body: object, headers: Readonly<Record<string, string>> = {}): void => {
+  const json = (status: number, body: object, headers: Readonly<Record<string, string | string[]>> = {}): void => {
     response.writeHead(status, { 'content-type': 'application/json', ...headers });
     response.end(JSON.stringify({ jsonrpc: '2.0', ...body }));
   };
@@ -82,8 +91,8 @@ async function serve(state: State, id: string, request: IncomingMessage, respons
   if (message.method === 'initialize') {
     const welcome = state.welcome(request.headers) ?? { result: {} };
     if ('status' in welcome) return json(welcome.status, { error: { code: -32000, message: id } }, welcome.headers);
-    const session = randomUUID();
-    state.sessions.add(session);
+    const session = state.issues();
+    for (const one of [session].flat()) state.sessions.add(one);
     return json(200, { id: message.id, result: { ...RESULT, ...welcome.result } }, { 'mcp-session-id': session });
   }
   const session = String(request.headers['mcp-session-id']);
