@@ -13,7 +13,7 @@ import type {
 } from './contract.ts';
 import { headerValue, responseHeaders, withoutHeaders } from './headers.ts';
 import { findMessages } from './json-text.ts';
-import { idsOf, isRequest, isResponse, parseMessages } from './jsonrpc.ts';
+import { idsOf, isRequest, isResponse, parseMessages, takeAnswers } from './jsonrpc.ts';
 import { toClient } from './rewrite.ts';
 import { doubtOf, doubtOfMessages } from './session-doubt.ts';
 import type { Doubt } from './session-doubt.ts';
@@ -82,6 +82,7 @@ function streamAnswer(reading: Reading, status: number): Answer {
   const { exchange, session, sink } = reading;
   const epoch = session?.epoch ?? 0;
   const pending = new Set(idsOf(exchange));
+  const take = takeAnswers(pending);
   const listening = exchange.method === 'GET';
   const splitter = eventSplitter(EVENT_BYTES);
   const questions: JsonRpcId[] = [];
@@ -125,7 +126,7 @@ function streamAnswer(reading: Reading, status: number): Answer {
     const parsed = data === undefined || data === '' ? undefined : parseMessages(data);
     const messages = parsed?.kind === 'messages' ? parsed.messages : [];
     for (const message of messages) {
-      if (isResponse(message) && message.id !== undefined && message.id !== null) pending.delete(message.id);
+      if (isResponse(message)) take(message);
     }
     const shown = toClient({ ...cursor, raw, messages }, epoch);
     for (const message of shown.messages) if (isRequest(message)) questions.push(message.id);

@@ -1,4 +1,5 @@
 /** Text ↔ JSON-RPC messages as MCP uses them, and what can be asked of a message. Pure. */
+import { CODE } from './contract.ts';
 import type {
   Exchange,
   JsonObject,
@@ -15,8 +16,9 @@ export type Parsed =
   | { readonly kind: 'not-json-rpc' };
 
 /**
- * Reads one message, or a batch (MCP 2025-03-26). Stricter than JSON-RPC 2.0 where MCP is: an id is a string or a
- * number, params are an object (MCP 2025-11-25, "Messages").
+ * Reads one message, or a batch (MCP 2025-03-26), as far as a proxy must: the bytes go on as they are, and the receiver
+ * judges them. An id is a string or a number (MCP 2025-11-25, "Messages"). Params or a result that are no object read as
+ * none, an error of another form as an internal one.
  */
 export function parseMessages(text: string): Parsed {
   let value: unknown;
@@ -26,8 +28,13 @@ export function parseMessages(text: string): Parsed {
     return { kind: 'not-json' };
   }
   const members: readonly unknown[] = Array.isArray(value) ? value : [value];
-  if (members.length === 0 || !members.every(isMessage)) return { kind: 'not-json-rpc' };
-  return { kind: 'messages', messages: members };
+  const messages: JsonRpcMessage[] = [];
+  for (const member of members) {
+    const message = messageIn(member);
+    if (message === undefined) return { kind: 'not-json-rpc' };
+    messages.push(message);
+  }
+  return messages.length === 0 ? { kind: 'not-json-rpc' } : { kind: 'messages', messages };
 }
 
 export function isObject(value: unknown): value is JsonObject {
@@ -36,6 +43,20 @@ export function isObject(value: unknown): value is JsonObject {
 
 function isId(value: unknown): value is JsonRpcId {
   return typeof value === 'string' || typeof value === 'number';
+}
+
+function messageIn(value: unknown): JsonRpcMessage | undefined {
+  if (isMessage(value)) return value;
+  if (!isObject(value) || value['jsonrpc'] !== '2.0') return undefined;
+  const { id, method } = value;
+  if ('method' in value) {
+    if (typeof method !== 'string') return undefined;
+    if (!('id' in value)) return { jsonrpc: '2.0', method };
+    return isId(id) ? { jsonrpc: '2.0', id, method } : undefined;
+  }
+  if (!isId(id)) return undefined;
+  if ('result' in value) return { jsonrpc: '2.0', id, result: {} };
+  return 'error' in value ? errorMessage(id, CODE.internal, '') : undefined;
 }
 
 function isMessage(value: unknown): value is JsonRpcMessage {
@@ -65,6 +86,27 @@ export function isResponse(message: JsonRpcMessage): message is JsonRpcResponse 
 /** The ids of an exchange's requests, `initialize` included: each waits for an answer. */
 export function idsOf({ intent }: Pick<Exchange, 'intent'>): readonly JsonRpcId[] {
   return intent.kind === 'open' ? [intent.initialize.id] : intent.messages.filter(isRequest).map(({ id }) => id);
+}
+
+/**
+ * Takes answers off the set of ids that wait. An answer counts whatever its id became: one of another type (`"1"` for 1)
+ * is that request's, and once as many came under null or unknown ids as requests still wait, none of them waits.
+ */
+export function takeAnswers(pending: Set<JsonRpcId>): (answer: JsonRpcResponse) => void {
+  const asked = [...pending];
+  let byText: ReadonlyMap<string, JsonRpcId> | undefined;
+  let others = 0;
+  return ({ id }) => {
+    if (id === undefined || id === null) {
+      others += 1;
+    } else if (!pending.delete(id)) {
+      byText ??= new Map(asked.map((one) => [String(one), one]));
+      const alike = byText.get(String(id));
+      if (alike === undefined) others += 1;
+      else pending.delete(alike);
+    }
+    if (others >= pending.size) pending.clear();
+  };
 }
 
 export function errorMessage(id: JsonRpcId | null, code: number, message: string): JsonRpcError {

@@ -144,6 +144,8 @@ export async function startNasty({ deaf = false } = {}): Promise<Nasty> {
   let taken = 0;
   const server = createServer({ pauseOnConnect: deaf, noDelay: true }, (socket) => {
     sockets.add(socket);
+    // Each request on it listens for its end.
+    socket.setMaxListeners(0);
     socket.once('close', () => sockets.delete(socket));
     // The other side may reset: that is what it is here for.
     socket.on('error', () => {});
