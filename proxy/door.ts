@@ -51,7 +51,7 @@ export function createDoor(router: Router, rules: DoorRules, telemetry: Telemetr
       recordRefusal(telemetry, intent.status);
       return;
     }
-    if (over) return refuse(sink, CLOSED, idsOf({ intent }));
+    if (over) return refuse(sink, CLOSED, idsOf({ intent }), [], asked.body);
     const leave = new AbortController();
     response.once('close', () => {
       // Somebody before us may end an answer too, as a limit of its age does.
@@ -89,7 +89,7 @@ export function createDoor(router: Router, rules: DoorRules, telemetry: Telemetr
     cut() {
       over = true;
       for (const { exchange, sink, leave } of runs.all) {
-        refuse(sink, STOPPING, idsOf(exchange));
+        refuse(sink, STOPPING, idsOf(exchange), [], exchange.body);
         leave.abort();
       }
     },

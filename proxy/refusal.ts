@@ -1,8 +1,9 @@
 /** Answers of our own: fixed sentences, in whatever state the client's answer is. */
 import { CODE } from './contract.ts';
 import type { JsonRpcId, RawHeaders, Refusal, Sink } from './contract.ts';
+import { findMessages } from './json-text.ts';
 import { errorMessage } from './jsonrpc.ts';
-import { formatEvent } from './sse.ts';
+import { eventOf } from './sse.ts';
 
 export const REGISTRY_DOWN: Refusal = {
   kind: 'refuse',
@@ -61,27 +62,45 @@ export const ID_UNUSABLE: Refusal = {
 
 /**
  * Ends the client's answer with an error for each request in `ids`: as the whole answer when nothing was shown, as
- * events on an open stream. A body that was begun can only be cut.
+ * events on an open stream. A body that was begun can only be cut. `asked`: the client's own text, whose ids are said
+ * back as they stand there.
  */
 export function refuse(
   sink: Sink,
   refusal: Omit<Refusal, 'kind' | 'status' | 'ends'> & { readonly status: number },
   ids: readonly JsonRpcId[],
   extra: RawHeaders = [],
+  asked?: Buffer,
 ): void {
   const { status, code, message, retryAfter } = refusal;
   if (sink.shown === 'body') return sink.cut();
+  const texts = numberTexts(ids, asked);
+  const error = JSON.stringify({ code, message });
+  const write = (id: JsonRpcId | null): string =>
+    `{"jsonrpc":"2.0","id":${texts.get(id) ?? JSON.stringify(id)},"error":${error}}`;
   if (sink.shown === 'stream') {
     for (const id of ids) {
-      const error = errorMessage(id, code, message);
-      sink.event({ raw: formatEvent(error), messages: [error] });
+      sink.event({ raw: eventOf(Buffer.from(write(id))), messages: [errorMessage(id, code, message)] });
     }
     return sink.end();
   }
-  const errors = (ids.length === 0 ? [null] : ids).map((id) => errorMessage(id, code, message));
-  const body = Buffer.from(JSON.stringify(errors.length === 1 ? errors[0] : errors));
+  const errors = (ids.length === 0 ? [null] : ids).map(write);
+  const body = Buffer.from(errors.length === 1 ? errors.join('') : `[${errors.join(',')}]`);
   const wait = retryAfter === undefined ? [] : ['retry-after', String(retryAfter)];
   sink.head(status, ['content-type', 'application/json', 'content-length', String(body.length), ...wait, ...extra]);
   sink.chunk(body);
   return sink.end();
+}
+
+/** How the client wrote the ids that are numbers: a parsed one may be another number, as of 9007199254740993. */
+function numberTexts(ids: readonly JsonRpcId[], asked: Buffer | undefined): ReadonlyMap<JsonRpcId | null, string> {
+  const texts = new Map<JsonRpcId | null, string>();
+  if (asked === undefined || !ids.some((id) => typeof id === 'number')) return texts;
+  const text = asked.toString('latin1');
+  for (const { names } of findMessages(text)) {
+    for (const { from, to, place } of names) {
+      if (place === 'id' && text.charAt(from) !== '"') texts.set(Number(text.slice(from, to)), text.slice(from, to));
+    }
+  }
+  return texts;
 }

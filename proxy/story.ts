@@ -153,7 +153,7 @@ export function beginStory(exchange: Exchange, sink: Sink): Story {
 export function refused(story: Story, refusal: Refusal, ids: readonly JsonRpcId[] = idsOf(story.exchange)): Ending {
   const said = story.verdict ?? { refusal, ids };
   const status = story.sink.shown === 'nothing' ? said.refusal.status : 200;
-  refuse(story.sink, said.refusal, said.ids);
+  refuse(story.sink, said.refusal, said.ids, [], story.exchange.body);
   return { outcome: story.verdict === undefined ? 'refused' : 'lost', status };
 }
 

@@ -135,3 +135,20 @@ test('the part of a batch that was not answered, and an answer in JSON that goes
   await client.saw(`event: message\n${inLines(result('1'))}`);
   await client.saw(`event: message\ndata: {"jsonrpc":"2.0",\ndata: "id":"3","result":{${ODD}}}\n\n`);
 });
+
+test.each(['nothing', 'a stream'])('the ids in an error of the proxy’s own, when %s was shown', async (shown) => {
+  const { home, client } = await begin();
+  const run = (id: string): string => `{"method":"tools/call","params":{"name":"x"},"id":${id},"jsonrpc":"2.0"}`;
+  client.send(posted(`[${run('9007199254740993')}, ${run('2.0')},${run('"3"')}]`));
+  const called = await home.next();
+  if (shown === 'a stream') {
+    called.stream();
+    await client.saw('text/event-stream');
+  }
+  called.reset();
+  const error = (id: string): string =>
+    `{"jsonrpc":"2.0","id":${id},"error":{"code":-32000,"message":"The server was lost while it worked on this request: the outcome is unknown"}}`;
+  const errors = [error('9007199254740993'), error('2.0'), error('"3"')];
+  const events = errors.map((one) => `event: message\ndata: ${one}\n\n`).join('');
+  expect((await client.answer()).body).toBe(shown === 'nothing' ? `[${errors.join(',')}]` : events);
+});
