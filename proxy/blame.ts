@@ -26,6 +26,16 @@ export function lacksIPv6(cause: Error, own: OwnAddresses): boolean {
   );
 }
 
+/** Its answer has stopped in its middle. */
+export function silence(): Error {
+  return Object.assign(new Error('the backend does not go on with its answer'), { code: 'UND_ERR_BODY_TIMEOUT' });
+}
+
+/** Whether an answer did not begin, or did not go on, in time: nothing broke, and nobody knows what has run. */
+export function isTimeout(cause: Error): boolean {
+  return /^UND_ERR_(HEADERS|BODY)_TIMEOUT$/.test(codeOf(cause));
+}
+
 function codeOf(cause: Error): string {
   return 'code' in cause && typeof cause.code === 'string' ? cause.code : '';
 }

@@ -2,6 +2,7 @@
 import { unansweredPart } from './address.ts';
 import { GONE, cancel, certain, hasNewHome, isEnding, sayGoodbye, suspect, untouched } from './aftermath.ts';
 import type { Certain } from './aftermath.ts';
+import { isTimeout } from './blame.ts';
 import { SessionsUnavailable } from './contract.ts';
 import type { Attempt, Backend, Exchange, JsonRpcMessage, Session } from './contract.ts';
 import { SESSION_NOT_FOUND } from './decide.ts';
@@ -15,7 +16,6 @@ import { RememberingSink, mayChange } from './remember.ts';
 import { mayReplay } from './replay-safety.ts';
 import { count, pause, refused } from './story.ts';
 import type { Rooms, Story, Turn } from './story.ts';
-import { isTimeout } from './timeout.ts';
 
 /** An exchange that was lost this often is not sent again. */
 const MAX_LOSSES = 3;

@@ -6,6 +6,7 @@ import type { Backend, Backends, RawHeaders, Refusal } from './contract.ts';
 import type { RoutingEvent, Telemetry } from './events.ts';
 import { NO_SESSIONS, pick } from './decide.ts';
 import { traceOf } from './headers.ts';
+import { withOuterLocation } from './redirect.ts';
 import { INTERNAL, NO_BACKEND, OUTCOME_UNKNOWN } from './refusal.ts';
 
 export type JourneyRooms = {
@@ -28,6 +29,8 @@ export type Journey = {
   next(): boolean;
   /** What goes there; until then a failure is ours. */
   watch(sent: ClientRequest): void;
+  /** The fields of an answer, but no address of the inside in its `Location`. */
+  shown(headers: RawHeaders): RawHeaders;
   /** No connection could be made. */
   unreached(cause: Error): void;
   /** What to tell the client: `NO_BACKEND` when no connection was made, so that no handler ran. */
@@ -46,6 +49,7 @@ export function startJourney(
   const tried = new Set<string>();
   let to: Backend | undefined;
   let fate: 'unsent' | 'connecting' | 'connected' = 'unsent';
+  let sent: ClientRequest | undefined;
   function blame(cause: Error): void {
     if (to === undefined || blameOf(cause, networkInterfaces) !== 'backend') return;
     if (!to.suspect) telemetry.record({ type: 'suspect', backend: to.id, cause: cause.message });
@@ -64,11 +68,17 @@ export function startJourney(
       tried.add(chosen.id);
       return true;
     },
-    watch(sent) {
+    watch(request) {
       fate = 'connecting';
-      onceConnected(sent, () => {
+      sent = request;
+      onceConnected(request, () => {
         fate = 'connected';
       });
+    },
+    shown(answered) {
+      if (to === undefined || sent === undefined) return answered;
+      const way = { origin: to.origin, target: sent.path, headers: saidOf(sent) };
+      return withOuterLocation(answered, way, () => backends.list().map(({ origin }) => origin));
     },
     fail(cause) {
       if (fate === 'connected') return OUTCOME_UNKNOWN;
@@ -85,6 +95,14 @@ export function startJourney(
       telemetry.record({ type: 'exchange', verb: 'other', status, outcome, seconds, backend: to?.id, trace });
     },
   };
+}
+
+/** The fields by which a backend may name the place that it was asked at. */
+function saidOf(sent: ClientRequest): RawHeaders {
+  return ['host', 'x-forwarded-host', 'x-forwarded-port', 'x-forwarded-proto'].flatMap((name) => {
+    const value = sent.getHeader(name);
+    return typeof value === 'string' ? [name, value] : [];
+  });
 }
 
 function onceConnected(sent: ClientRequest, done: () => void): void {

@@ -59,7 +59,9 @@ export async function migrateTo(
   if (initialized.kind === 'failed') return initialized;
   const { said } = initialized;
   const { status, headers, body } = said;
-  if (status === 401 || status === 403) return { kind: 'unauthorized', status, headers, body };
+  // Sent elsewhere, as to log in, it is no worse a home: that is for the client to follow.
+  const elsewhere = status >= 300 && status < 400;
+  if (status === 401 || status === 403 || elsewhere) return { kind: 'unauthorized', status, headers, body };
   const housed = house(means, session, to, said, reason);
   if ('kind' in housed) {
     idsOfIssued(said.issued).forEach(orphaned);

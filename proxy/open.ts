@@ -1,6 +1,7 @@
 /** One attempt of an `initialize`: it may be repeated, so the trouble of one backend is no answer while there is another. */
 import { certain, suspect, untouched } from './aftermath.ts';
 import type { Certain } from './aftermath.ts';
+import { isTimeout } from './blame.ts';
 import type { Attempt, Backend, Exchange } from './contract.ts';
 import { opened } from './journal.ts';
 import type { Kept } from './keeper.ts';
@@ -9,7 +10,6 @@ import { RememberingSink } from './remember.ts';
 import { idsOfIssued, issuedId } from './session-id.ts';
 import { refused } from './story.ts';
 import type { Rooms, Story, Turn } from './story.ts';
-import { isTimeout } from './timeout.ts';
 
 /** Backends that take the request and fail it, one after the other: each may keep the client waiting. */
 const MOST_LOST = 3;

@@ -1,7 +1,7 @@
 /** One request that is passed through, and its answer: both are streamed, and an answer that breaks is cut, not ended. */
 import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http';
 import { isBodyless, lingering } from './body.ts';
-import type { Refusal } from './contract.ts';
+import type { RawHeaders, Refusal } from './contract.ts';
 import { flushHead, writeHead } from './head.ts';
 import { responseHeaders } from './headers.ts';
 import type { Journey } from './journey.ts';
@@ -68,7 +68,7 @@ export class PassedRequest implements Passing {
     answer.once('error', () => {
       if (!this.#response.destroyed) this.#cut();
     });
-    show(answer, this.#response, this.#closing);
+    show(answer, this.#journey.shown(answer.rawHeaders), this.#response, this.#closing);
     if (this.#closing) this.#endStream();
     return undefined;
   }
@@ -121,8 +121,8 @@ export class PassedRequest implements Passing {
 }
 
 /** Head and body; the head at once, as the body may take its time. Throws when Node will not send it. */
-function show(answer: IncomingMessage, response: ServerResponse, closing: boolean): void {
-  const headers = responseHeaders(answer.rawHeaders, undefined);
+function show(answer: IncomingMessage, raw: RawHeaders, response: ServerResponse, closing: boolean): void {
+  const headers = responseHeaders(raw, undefined);
   if (closing) headers.push('connection', 'close');
   writeHead(response, answer.statusCode ?? 502, headers, answer.statusMessage ?? '');
   flushHead(response);

@@ -136,6 +136,7 @@ function openWays(config: Config, record: Telemetry['record'], given: GivenWays,
     answerSeconds: config.answerSeconds,
     mark: given.mark ?? [],
     onDisconnect: given.onDisconnect,
+    origins: () => backends.list().map(({ origin }) => origin),
     onAnswer({ id, suspect }) {
       if (suspect) backends.answers?.(id);
     },

@@ -65,13 +65,13 @@ export function passUpgrade(
       sent.once('response', (answer: IncomingMessage) => {
         status = answer.statusCode ?? 0;
         ending = 'answered';
-        answer.headers = withoutOurs(answer.headers);
+        answer.headers = shownFields(answer.headers, journey);
       });
       sent.once('upgrade', (answer: IncomingMessage, other: Socket) => {
         status = 101;
         ending = 'answered';
         backend = other;
-        answer.headers = withoutOurs(answer.headers);
+        answer.headers = shownFields(answer.headers, journey);
         other.once('close', () => hangUp(socket));
         socket.once('close', () => other.destroy());
         if (closing) setImmediate(stop);
@@ -95,6 +95,12 @@ export function passUpgrade(
   };
 }
 
-function withoutOurs(headers: IncomingHttpHeaders): IncomingHttpHeaders {
-  return Object.fromEntries(Object.entries(headers).filter(([name]) => !name.startsWith(HEADER.affinityPrefix)));
+function shownFields(headers: IncomingHttpHeaders, journey: Journey): IncomingHttpHeaders {
+  const shown: IncomingHttpHeaders = {};
+  for (const [name, value] of Object.entries(headers)) {
+    if (name.startsWith(HEADER.affinityPrefix)) continue;
+    const fields = typeof value === 'string' ? journey.shown([name, value]) : [name];
+    if (fields.length > 0) shown[name] = fields[1] ?? value;
+  }
+  return shown;
 }

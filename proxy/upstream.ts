@@ -1,21 +1,29 @@
-/** One attempt over undici's dispatcher: pools, headers, blame. */
+/** One attempt over undici's dispatcher: pools, headers, redirects. */
 import { networkInterfaces } from 'node:os';
 import { Agent } from 'undici';
 import type { Dispatcher } from 'undici';
 import { asError } from './as-error.ts';
-import { readAnswer } from './answer.ts';
-import type { Answer } from './answer.ts';
+import { RunningAttempt } from './attempt.ts';
+import type { Ended, Trying } from './attempt.ts';
 import { blameOf } from './blame.ts';
-import type { Attempt, Backend, Exchange, RawHeaders, Session, Sink, Upstream } from './contract.ts';
+import type { Backend, Exchange, RawHeaders, Session, Sink, Upstream } from './contract.ts';
 import { HEADER } from './contract.ts';
 import { headerValue, readRelease, requestHeaders } from './headers.ts';
-import { idsOf } from './jsonrpc.ts';
+import { newKnownPaths } from './known-paths.ts';
+import type { KnownPaths } from './known-paths.ts';
+import { redirectTarget, withOuterLocation } from './redirect.ts';
+import type { Sent } from './redirect.ts';
 
 export type UpstreamOptions = {
-  /** How long a backend may take to begin its answer; undefined for no limit. */
+  /**
+   * Seconds that a backend may take to begin its answer, and that one which is no event stream may then be silent;
+   * undefined for no limit.
+   */
   readonly answerSeconds: number | undefined;
   /** Fields of our own, said to every backend. */
   readonly mark?: RawHeaders;
+  /** The origins of all backends: no client is sent there. */
+  readonly origins?: () => readonly string[];
   /** Told who has begun an answer, whatever it says. */
   readonly onAnswer?: (by: Backend) => void;
   /** Told when the other side has closed a connection, or none could be made. */
@@ -28,6 +36,8 @@ const CONNECT_MS = 3000;
 /** Shorter than the 5 s of Node's servers: a reset on a reused socket cannot tell whether the handler ran. */
 const IDLE_SOCKET_MS = 4000;
 const MAX_HEADER_BYTES = 64 * 1024;
+/** Redirects of a backend to another path of its own that one attempt follows. */
+const MAX_HOPS = 3;
 
 export type ClosableUpstream = Upstream & {
   /**
@@ -46,13 +56,8 @@ type Running = Map<string, Set<(cause: Error) => void>>;
  * Two pools without a cap, as undici's scans its sockets: with thousands of listening streams among them, each POST
  * would pay for the scan.
  */
-export function createUpstream({
-  answerSeconds,
-  mark = [],
-  onAnswer,
-  onDisconnect,
-  onRelease,
-}: UpstreamOptions): ClosableUpstream {
+export function createUpstream(told: UpstreamOptions): ClosableUpstream {
+  const answerMs = (told.answerSeconds ?? 0) * 1000;
   const options: Agent.Options = {
     connections: null,
     pipelining: 1,
@@ -60,24 +65,33 @@ export function createUpstream({
     keepAliveTimeout: IDLE_SOCKET_MS,
     maxHeaderSize: MAX_HEADER_BYTES,
     bodyTimeout: 0,
-    headersTimeout: (answerSeconds ?? 0) * 1000,
+    headersTimeout: answerMs,
   };
   const posts = new Agent(options);
   const streams = new Agent(options);
   for (const agent of [posts, streams]) {
     agent.on('disconnect', (origin, _targets, cause) => {
       // What we close ourselves says nothing.
-      if (cause.code !== 'UND_ERR_INFO') onDisconnect?.(new URL(origin).origin);
+      if (cause.code !== 'UND_ERR_INFO') told.onDisconnect?.(new URL(origin).origin);
     });
-    agent.on('connectionError', (origin) => onDisconnect?.(new URL(origin).origin));
+    agent.on('connectionError', (origin) => told.onDisconnect?.(new URL(origin).origin));
   }
   const running: Running = new Map();
+  const paths = newKnownPaths();
+
+  const means: Means = { told, answerMs, running, paths };
+
   return {
-    send(exchange, session, to, sink) {
+    async send(exchange, session, to, sink) {
+      const way = { exchange, session, to, sink };
       const agent = exchange.method === 'GET' ? streams : posts;
-      return new Promise((resolve) =>
-        attempt(agent, { exchange, session, to, sink, mark, onAnswer, onRelease }, running, resolve),
-      );
+      const headers = headersOf(way, told.mark ?? []);
+      let target = paths.at(to, exchange.target);
+      for (let hop = 0; ; hop += 1) {
+        const ended = await tryAt(means, agent, { ...way, origin: to.origin, target, headers, hop });
+        if (ended.kind !== 'redirected') return ended;
+        ({ target } = ended);
+      }
     },
     sever(origin) {
       const cause = new Error('the backend does not answer any more');
@@ -89,15 +103,49 @@ export function createUpstream({
   };
 }
 
-type Sending = {
+type Way = {
   readonly exchange: Exchange;
   readonly session: Session | undefined;
   readonly to: Backend;
   readonly sink: Sink;
-  readonly mark: RawHeaders;
-  readonly onAnswer: UpstreamOptions['onAnswer'] | undefined;
-  readonly onRelease: UpstreamOptions['onRelease'] | undefined;
 };
+/** One request of an attempt: `exchange.target` is what the client asked for, `target` what the backend is asked. */
+type Hop = Way & Sent & { readonly hop: number };
+type Means = {
+  readonly told: UpstreamOptions;
+  readonly answerMs: number;
+  readonly running: Running;
+  readonly paths: KnownPaths;
+};
+
+function tryAt(means: Means, agent: Agent, hop: Hop): Promise<Ended> {
+  const { exchange, session, to, sink } = hop;
+  const read = (status: number, raw: RawHeaders) => readHead(means, hop, status, raw);
+  const blame = (cause: Error) => blameOf(cause, networkInterfaces);
+  return new Promise((resolve) => {
+    let exit = (): void => {};
+    const attempt = new RunningAttempt({ exchange, session, sink, answerMs: means.answerMs, read, blame }, (ended) => {
+      exit();
+      resolve(ended);
+    });
+    if (exchange.signal.aborted) return;
+    exit = enter(means.running, to.origin, (cause) => attempt.breakOff(cause));
+    dispatch(agent, hop, attempt);
+  });
+}
+
+function readHead({ told, paths }: Means, hop: Hop, status: number, raw: RawHeaders): ReturnType<Trying['read']> {
+  const { exchange, to, target } = hop;
+  told.onAnswer?.(to);
+  const instead = hop.hop < MAX_HOPS ? redirectTarget(status, raw, hop) : undefined;
+  if (instead !== undefined) return { instead };
+  paths.answered(to, exchange.target, target, { status, headers: raw });
+  // Its endpoint may be back where the client has it: that is asked where nothing has run, or it may run again.
+  const mayAskAgain = exchange.intent.kind === 'open' || exchange.method === 'GET';
+  if (status === 404 && hop.hop === 0 && target !== exchange.target && mayAskAgain) return { instead: exchange.target };
+  if (exchange.intent.kind === 'open') noteRelease(to, raw, told.onRelease);
+  return { headers: withOuterLocation(raw, hop, () => told.origins?.() ?? []) };
+}
 
 function enter(running: Running, origin: string, breakOff: (cause: Error) => void): () => void {
   const here = running.get(origin) ?? new Set();
@@ -108,97 +156,50 @@ function enter(running: Running, origin: string, breakOff: (cause: Error) => voi
   };
 }
 
-function attempt(agent: Agent, sending: Sending, running: Running, resolve: (attempt: Attempt) => void): void {
-  const { exchange, to } = sending;
-  const { signal } = exchange;
-  let started = false;
-  let settled = false;
-  let leave = (): void => {};
-  let answer: Answer | undefined;
+function dispatch(agent: Agent, { origin, target, headers, exchange, sink }: Hop, attempt: RunningAttempt): void {
+  const { method, body = null } = exchange;
+  try {
+    agent.dispatch({ origin, path: target, method, headers: [...headers], body }, handlerOf(attempt, sink));
+  } catch (cause) {
+    attempt.failed(asError(cause));
+  }
+}
 
-  function settle(result: Attempt): void {
-    settled = true;
-    signal.removeEventListener('abort', abandon);
-    exit();
-    resolve(result);
-  }
-  function abandon(): void {
-    settle({ kind: 'abandoned' });
-    leave();
-  }
-  function breakOff(cause: Error): void {
-    fail(cause);
-    leave();
-  }
-  function fail(cause: Error): void {
-    if (settled) return undefined;
-    if (signal.aborted) return abandon();
-    if (!started) return settle({ kind: 'unsent', cause, blame: blameOf(cause, networkInterfaces) });
-    return settle(answer?.broken(cause) ?? { kind: 'lost', cause, unanswered: idsOf(exchange) });
-  }
-
-  const handler: Dispatcher.DispatchHandler = {
+function handlerOf(attempt: RunningAttempt, sink: Sink): Dispatcher.DispatchHandler {
+  return {
     onRequestStart(controller) {
-      leave = () => controller.abort(new Error('nobody waits for it any more'));
-      if (settled) leave();
-      started = true;
+      attempt.started(() => controller.abort(new Error('nobody waits for it any more')));
     },
     onResponseStart(controller, status) {
-      if (status < 200) return;
-      sending.onAnswer?.(to);
-      answer = readAnswer(sending, status, noteRelease(sending, rawHeaders(controller.rawHeaders)));
+      if (status >= 200) attempt.head(status, rawHeaders(controller.rawHeaders));
     },
     onResponseData(controller, chunk) {
-      const more = answer?.data(chunk);
-      const over = answer?.over?.();
-      if (over !== undefined) {
-        settle(over);
-        return leave();
-      }
-      if (more !== false) return undefined;
+      if (attempt.data(chunk)) return;
+      const resume = (): void => {
+        attempt.resumed();
+        controller.resume();
+      };
       controller.pause();
-      void sending.sink.drained().then(() => controller.resume());
+      void sink.drained().then(resume);
     },
-    onResponseEnd() {
-      settle(answer?.end() ?? { kind: 'lost', cause: new Error('no answer'), unanswered: idsOf(exchange) });
-    },
-    onResponseError(_controller, cause) {
-      fail(cause);
-    },
+    onResponseEnd: () => attempt.end(),
+    onResponseError: (_controller, cause) => attempt.failed(cause),
   };
-  const exit = enter(running, to.origin, breakOff);
-  if (signal.aborted) return abandon();
-  signal.addEventListener('abort', abandon, { once: true });
-  try {
-    agent.dispatch(dispatchOptions(sending, to), handler);
-  } catch (cause) {
-    fail(asError(cause));
-  }
-  return undefined;
 }
 
-/** Returns the headers. */
-function noteRelease({ exchange, to, onRelease }: Sending, headers: RawHeaders): RawHeaders {
-  if (exchange.intent.kind !== 'open') return headers;
+function noteRelease({ id }: Backend, headers: RawHeaders, tell: UpstreamOptions['onRelease']): void {
   const release = readRelease(headerValue(headers, HEADER.affinityRelease));
-  if (release !== undefined) onRelease?.(to.id, release);
-  return headers;
+  if (release !== undefined) tell?.(id, release);
 }
 
-function dispatchOptions({ exchange, session, mark }: Sending, to: Backend): Dispatcher.DispatchOptions {
+function headersOf({ exchange, session, to }: Way, mark: RawHeaders): RawHeaders {
   const headers = requestHeaders(exchange.headers, {
     backendSessionId: session?.backendSessionId,
     clientSessionId: session?.id,
     backend: to.id,
   });
   headers.push(...mark);
-  return {
-    origin: to.origin,
-    path: exchange.target,
-    method: exchange.method,
-    headers,
-    body: exchange.body ?? null,
-  };
+  return headers;
 }
 
 function rawHeaders(raw: Dispatcher.DispatchController['rawHeaders']): RawHeaders {

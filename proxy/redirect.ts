@@ -1,0 +1,119 @@
+/** Where a backend's `Location` leads: to a path of its own, or out; and what of it a client may see. Pure. */
+import type { RawHeaders } from './contract.ts';
+import { headerCount, headerValue } from './headers.ts';
+
+/** A request as it was sent. */
+export type Sent = {
+  /** The backend's. */
+  readonly origin: string;
+  /** Path and query. */
+  readonly target: string;
+  /** With the `Host` and the `X-Forwarded-*` that the backend got. */
+  readonly headers: RawHeaders;
+};
+
+/**
+ * The path and query that the same backend is to be asked at instead, with the same method and body; undefined where the
+ * answer is no 307 or 308 (RFC 9110, sections 15.4.8 and 15.4.9), or leads elsewhere. A backend may name itself as we
+ * know it, or by the Host that it was told; scheme and port are often wrong behind TLS.
+ */
+export function redirectTarget(status: number, headers: RawHeaders, sent: Sent): string | undefined {
+  if ((status !== 307 && status !== 308) || headerCount(headers, 'location') !== 1) return undefined;
+  const url = urlOf(headerValue(headers, 'location') ?? '', sent.origin + sent.target);
+  if (url === undefined || url.username !== '' || url.password !== '') return undefined;
+  const { inner, outer } = namesOf(sent);
+  if (!inner.has(authorityOf(url)) && !outer.has(authorityOf(url))) return undefined;
+  const target = url.pathname + url.search;
+  return target === sent.target ? undefined : target;
+}
+
+/**
+ * The fields of an answer, but that no address of the inside is in its `Location`: one that names a backend (`origins`) is
+ * a path, which the client asks the proxy for; one of a place that only the inside can reach is left out.
+ */
+export function withOuterLocation(headers: RawHeaders, sent: Sent, origins: () => readonly string[]): RawHeaders {
+  if (!headers.some((field, at) => at % 2 === 0 && isLocation(field))) return headers;
+  const shown: string[] = [];
+  for (let at = 0; at + 1 < headers.length; at += 2) {
+    const name = headers[at] ?? '';
+    const value = headers[at + 1] ?? '';
+    const outer = isLocation(name) ? outerLocation(value, sent, origins()) : value;
+    if (outer !== undefined) shown.push(name, outer);
+  }
+  return shown;
+}
+
+/** The same for one value; undefined where the client must not see it. */
+export function outerLocation(location: string, sent: Sent, origins: readonly string[]): string | undefined {
+  const url = urlOf(location, NOWHERE);
+  if (url === undefined) return undefined;
+  // A relative one, or of an application, as the redirects of an OAuth client are.
+  if (url.origin === NOWHERE || !/^https?:$/.test(url.protocol)) return location;
+  const authority = authorityOf(url);
+  const { inner, outer, hosts, proto } = namesOf(sent);
+  if (outer.has(authority)) {
+    // A client that came over TLS must not be led out of it; one that did not may be led into it.
+    return inner.has(authority) || url.protocol === 'http:' || proto === 'https' ? pathOf(url) : location;
+  }
+  if (inner.has(authority) || origins.some((origin) => authorityOf(new URL(origin)) === authority)) return pathOf(url);
+  if (hosts.has(url.hostname)) return location;
+  return isInside(url.hostname, sent.origin) ? undefined : location;
+}
+
+const NOWHERE = 'http://nowhere.invalid';
+
+function isLocation(name: string): boolean {
+  const { length } = name;
+  return (length === 8 || length === 16) && /^(content-)?location$/i.test(name);
+}
+
+function urlOf(location: string, base: string): URL | undefined {
+  return URL.canParse(location, base) ? new URL(location, base) : undefined;
+}
+
+/** Without an authority: one that began with two slashes would be read as one (RFC 3986, section 4.2). */
+function pathOf({ pathname, search, hash }: URL): string {
+  return `${pathname.startsWith('//') ? '/.' : ''}${pathname}${search}${hash}`;
+}
+
+/** Host and port, where the ports of both schemes are the same: none. */
+function authorityOf({ hostname, port }: Pick<URL, 'hostname' | 'port'>): string {
+  return port === '' || port === '80' || port === '443' ? hostname : `${hostname}:${port}`;
+}
+
+type Names = {
+  /** How the proxy names the backend: by its origin, and by a Host that no client has said. */
+  readonly inner: ReadonlySet<string>;
+  /** How the client names the proxy. */
+  readonly outer: ReadonlySet<string>;
+  /** The names in `outer`, without port. */
+  readonly hosts: ReadonlySet<string>;
+  /** The scheme that the client has used. */
+  readonly proto: string | undefined;
+};
+
+function namesOf({ origin, headers }: Sent): Names {
+  const host = hostOf(headerValue(headers, 'host'));
+  const client = hostOf(headerValue(headers, 'x-forwarded-host')) ?? host;
+  const outer = new Set<string>();
+  if (client !== undefined) {
+    outer.add(authorityOf(client));
+    const port = headerValue(headers, 'x-forwarded-port');
+    if (port !== undefined) outer.add(authorityOf({ hostname: client.hostname, port }));
+  }
+  const inner = new Set([authorityOf(new URL(origin))]);
+  if (host !== undefined && !outer.has(authorityOf(host))) inner.add(authorityOf(host));
+  const hosts = new Set(client === undefined ? [] : [client.hostname]);
+  return { inner, outer, hosts, proto: headerValue(headers, 'x-forwarded-proto') };
+}
+
+function hostOf(host: string | undefined): URL | undefined {
+  return host === undefined ? undefined : urlOf(`http://${host}`, NOWHERE);
+}
+
+/** Of the backend's machine, or of a network that is nobody's in particular (RFC 1918, 4193, 3927, 6598). */
+function isInside(hostname: string, origin: string): boolean {
+  return hostname === new URL(origin).hostname || PRIVATE.test(hostname);
+}
+const PRIVATE =
+  /^(localhost|.*\.localhost|(?:0|10|127)\.[\d.]+|169\.254\.[\d.]+|192\.168\.[\d.]+|172\.(?:1[6-9]|2\d|3[01])\.[\d.]+|100\.(?:6[4-9]|[7-9]\d|1[01]\d|12[0-7])\.[\d.]+|\[(?:::1?|f[cd].*|fe[89ab].*)\])$/;
