@@ -33,7 +33,7 @@ export function newKnownPaths(): KnownPaths {
       const [now, nowQuery] = parted(sent);
       const key = keyOf(to, path);
       if (status === 404 || (status >= 300 && status < 400)) known.delete(key);
-      if (query !== nowQuery || !isServed(status, headers)) return;
+      if (query !== nowQuery || known.get(key) === now || !isServed(status, headers)) return;
       known.delete(key);
       if (now === path || !(isSlash(path, now) || headerValue(headers, HEADER.session) !== undefined)) return;
       known.set(key, now);

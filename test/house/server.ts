@@ -2,7 +2,7 @@
 
 import { subscribe } from 'node:diagnostics_channel';
 import { appendFileSync } from 'node:fs';
-import { IncomingMessage } from 'node:http';
+import { IncomingMessage, ServerResponse } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
 import type { DemoOptions } from '../../server/demo/app.ts';
@@ -49,6 +49,22 @@ subscribe('http.server.request.start', (message) => {
   const end = () => process.kill(process.pid, 'SIGKILL');
   dying = () => void (bytes === '' ? end() : write(bytes, end));
 });
+
+/** What `/mcp` is redirected to with 307, `HOST` being the request's, as mounts of Starlette and FastAPI do. */
+const elsewhere = process.env['REDIRECT'];
+if (elsewhere !== undefined) subscribe('http.server.request.start', (message) => redirect(message, elsewhere));
+
+function redirect(message: unknown, location: string): void {
+  if (typeof message !== 'object' || message === null || !('request' in message && 'response' in message)) return;
+  const { request, response } = message;
+  if (!(request instanceof IncomingMessage && response instanceof ServerResponse) || request.url !== '/mcp') return;
+  request.url = '/nowhere';
+  const writeHead = response.writeHead.bind(response);
+  response.writeHead = () => {
+    response.setHeader('location', location.replace('HOST', request.headers.host ?? ''));
+    return writeHead(307);
+  };
+}
 
 /** `effect` must never run twice; `safe_effect` says that it may. Both write their line before anything else. */
 const offerEffects: DemoOptions['extend'] = (server, task) => {

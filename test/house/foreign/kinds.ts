@@ -64,7 +64,7 @@ export function v2Server(port: number): Start {
 }
 
 /** Their names, where there is no Python to run them. */
-export const PYTHON_KINDS = ['Python SDK', 'FastMCP'] as const;
+export const PYTHON_KINDS = ['Python SDK', 'FastMCP', 'FastMCP mounted in Starlette'] as const;
 
 export function pythonKinds({ path, mcp, fastmcp }: Extract<Python, { kind: 'python' }>): readonly Kind[] {
   const start = (program: string) => (port: number) => ({
@@ -75,6 +75,7 @@ export function pythonKinds({ path, mcp, fastmcp }: Extract<Python, { kind: 'pyt
   return [
     { ...GREET, name: PYTHON_KINDS[0], version: `${mcp}.x`, start: start('server_sdk.py') },
     { ...GREET, name: PYTHON_KINDS[1], version: `${fastmcp}.x`, start: start('server_fastmcp.py') },
+    { ...GREET, name: PYTHON_KINDS[2], version: `${fastmcp}.x`, start: start('server_mounted.py') },
   ];
 }
 
