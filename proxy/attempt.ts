@@ -130,19 +130,26 @@ function isEventStream(headers: RawHeaders): boolean {
 /** Tells of a silence; while the sink is full the silence is ours. */
 function newTimer(tell: () => void) {
   let timer: NodeJS.Timeout | undefined;
+  let due: NodeJS.Immediate | undefined;
   let held = false;
   return {
     start(ms: number): void {
-      timer = setTimeout(() => (held ? timer?.refresh() : tell()), ms);
+      timer = setTimeout(() => {
+        if (held) timer?.refresh();
+        // What has come while we were busy is read first.
+        else due = setImmediate(tell);
+      }, ms);
     },
     again(): void {
       held = false;
+      clearImmediate(due);
       timer?.refresh();
     },
     hold(): void {
       held = true;
     },
     stop(): void {
+      clearImmediate(due);
       clearTimeout(timer);
       timer = undefined;
     },

@@ -37,7 +37,7 @@ export type Config = {
   readonly sessionTtl: number;
   /** How long an exchange waits for a home; 0 refuses at once. */
   readonly holdSeconds: number;
-  /** How long a backend may take to begin its answer; undefined is without end. */
+  /** How long a backend may take to begin its answer, or to go on with a body; undefined is without end. */
   readonly answerSeconds: number | undefined;
   readonly onSessionLost: 'migrate' | 'not-found';
   readonly replay: 'never' | 'safe' | 'always';

@@ -41,7 +41,10 @@ export type AffinityOptions = {
   readonly sessionTtl?: number | undefined;
   /** Seconds that an exchange waits for a home before 503; 0 refuses at once. Default: 10. */
   readonly holdSeconds?: number | undefined;
-  /** Seconds, from 0.1, that a backend may take to begin its answer before 504; or `off`, without end. Default: off. */
+  /**
+   * Seconds, from 0.1, that a backend may take to begin its answer before 504, and that one which is no event stream may
+   * then be silent; or `off`, without end. Default: off.
+   */
   readonly answerSeconds?: number | 'off' | undefined;
   /** When the home of a session is lost: migrate it, or answer 404, so that the client starts over. Default: migrate. */
   readonly onSessionLost?: 'migrate' | 'not-found' | undefined;

@@ -129,7 +129,7 @@ export const OPTIONS = {
     env: 'ANSWER_SECONDS',
     value: 'SECONDS',
     fallback: 'off',
-    meaning: 'how long a backend may take to begin its answer, or off',
+    meaning: 'how long a backend may take to begin its answer, or to go on with a body, or off',
   },
   onSessionLost: {
     flag: 'on-session-lost',

@@ -29,7 +29,7 @@ export const NO_ANSWER: Refusal = {
   kind: 'refuse',
   status: 504,
   code: CODE.server,
-  message: 'The server did not begin its answer in time: the outcome is unknown',
+  message: 'The server did not answer in time: the outcome is unknown',
 };
 export const INTERNAL: Refusal = { kind: 'refuse', status: 500, code: CODE.internal, message: 'Internal error' };
 export const STOPPING: Refusal = {

@@ -57,7 +57,7 @@ type Running = Map<string, Set<(cause: Error) => void>>;
  * would pay for the scan.
  */
 export function createUpstream(told: UpstreamOptions): ClosableUpstream {
-  const answerMs = (told.answerSeconds ?? 0) * 1000;
+  const answerMs = Math.ceil((told.answerSeconds ?? 0) * 1000);
   const options: Agent.Options = {
     connections: null,
     pipelining: 1,

@@ -2,7 +2,7 @@
 
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { type Edge, startEdge } from '../house/edge.ts';
-import type { NastyRequest } from '../house/nasty.ts';
+import type { Field, NastyRequest } from '../house/nasty.ts';
 import { type RawClient, post, request, said } from '../house/raw.ts';
 import { call, note, result } from '../house/recording.ts';
 import { soon, until } from '../house/until.ts';
@@ -146,18 +146,27 @@ describe('the client leaves: the backend sees it at once', () => {
   });
 });
 
-test('a backend that does not begin its answer in time: 504', async () => {
+test.each([
+  ['does not begin its answer in time', (): void => {}],
+  ['sends no more than a head', (it: NastyRequest) => it.head(200, HALF)],
+  ['stops in the middle of its answer', (it: NastyRequest) => it.head(200, HALF).write('{"jsonrpc"')],
+  ['stops in the middle of an error', (it: NastyRequest) => it.head(500, HALF).write('<html>')],
+])('a backend that %s: 504', async (_what, act) => {
   const strict = await startEdge({ flags: ['--answer-seconds', '0.2'] });
   const client = await strict.dial();
   client.send(post(call(1)));
   const it = await strict.a.next();
-  expect(said(await client.answer())).toBe(
-    '504 -32000: The server did not begin its answer in time: the outcome is unknown',
-  );
+  act(it);
+  expect(said(await client.answer())).toBe('504 -32000: The server did not answer in time: the outcome is unknown');
   await soon('the close', it.left);
   strict.assertTight();
   await strict.close();
 });
+
+const HALF: readonly Field[] = [
+  ['content-type', 'application/json'],
+  ['content-length', '100'],
+];
 
 test('a backend that refuses: 503, and when to come again', async () => {
   const empty = await startEdge();

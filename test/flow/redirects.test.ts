@@ -36,19 +36,19 @@ function redirect(it: NastyRequest, location: string, status = 307): void {
 }
 
 describe('is followed, with method, fields and body', () => {
-  const FORMS: readonly (readonly [what: string, location: () => string, fields?: readonly string[]])[] = [
-    ['a path', () => '/mcp/'],
-    ['a path beside', () => 'mcp/'],
-    ['its own origin', () => `${a.origin}/mcp/`],
-    ['its own address, with another scheme', () => `${a.origin.replace('http:', 'https:')}/mcp/`],
-    ['without a scheme', () => `//${a.id}/mcp/`],
-    ['the Host that it was told', () => 'http://mcp.test/mcp/'],
-    ['the same, in capitals and with the port of its scheme', () => 'https://MCP.TEST:443/mcp/'],
+  const FORMS: readonly (readonly [what: string, location: () => string, fields: readonly string[]])[] = [
+    ['a path', () => '/mcp/', []],
+    ['a path beside', () => 'mcp/', []],
+    ['its own origin', () => `${a.origin}/mcp/`, []],
+    ['its own address, with another scheme', () => `${a.origin.replace('http:', 'https:')}/mcp/`, []],
+    ['without a scheme', () => `//${a.id}/mcp/`, []],
+    ['the Host that it was told', () => 'http://mcp.test/mcp/', []],
+    ['the same, in capitals and with the port of its scheme', () => 'https://MCP.TEST:443/mcp/', []],
     ['the outer Host', () => 'https://mcp.example.com/mcp/', ['x-forwarded-host', 'mcp.example.com']],
     ['the outer port', () => 'http://mcp.test:8443/mcp/', ['x-forwarded-port', '8443']],
-    ['with a fragment', () => '/mcp/#top'],
+    ['with a fragment', () => '/mcp/#top', []],
   ];
-  test.each(FORMS)('%s', async (_what, location, fields = []) => {
+  test.each(FORMS)('%s', async (_what, location, fields) => {
     const { sink, attempt } = send(posting(call(1), { session, headers: ['x-own', '1', ...fields] }));
     const first = await a.next();
     redirect(first, location());

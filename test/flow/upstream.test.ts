@@ -1,6 +1,8 @@
 /** How one attempt at one backend ends: answered, unsent, gone, lost or abandoned, on real sockets. */
 
+import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { isTimeout } from '../../proxy/blame.ts';
 import type { Attempt, Backend, Exchange, Session } from '../../proxy/contract.ts';
 import { createUpstream } from '../../proxy/upstream.ts';
 import { type Nasty, type NastyRequest, refusing, startNasty } from '../house/nasty.ts';
@@ -143,17 +145,71 @@ describe('lost', () => {
     expect(await attempt).toMatchObject({ kind: 'lost', unanswered: [] });
   });
 
-  test('an answer that does not begin in time', async () => {
+  const LATE: readonly (readonly [how: string, act: (it: NastyRequest) => void, code: string, ending: string])[] = [
+    ['does not begin', () => {}, 'UND_ERR_HEADERS_TIMEOUT', 'open'],
+    ['stops in its head', (it) => it.write('HTTP/1.1 200 OK\r\nconten'), 'UND_ERR_HEADERS_TIMEOUT', 'open'],
+    ['stops after the head', (it) => it.write(HEAD), 'UND_ERR_BODY_TIMEOUT', 'open'],
+    ['stops in a body', (it) => it.write(`${HEAD}[{"jsonrpc"`), 'UND_ERR_BODY_TIMEOUT', 'open'],
+    ['stops in an error', (it) => it.write(HEAD.replace('200', '500')), 'UND_ERR_BODY_TIMEOUT', 'open'],
+    ['stops in what passes as it comes', (it) => it.write(HEAD.replace('json', 'zip')), 'UND_ERR_BODY_TIMEOUT', 'cut'],
+  ];
+  test.each(LATE)('an answer that %s in time', async (_how, act, code, ending) => {
     const strict = createUpstream({ answerSeconds: 0.1 });
-    const attempt = strict.send(posting(call(1)), undefined, at(a.origin), new RecordingSink());
+    const sink = new RecordingSink();
+    const sent = strict.send(posting(call(1)), undefined, at(a.origin), sink);
     const it = await a.next();
-    expect(await soon('the deadline', attempt)).toMatchObject({
-      kind: 'lost',
-      unanswered: [1],
-      cause: { code: 'UND_ERR_HEADERS_TIMEOUT' },
-    });
+    act(it);
+    const attempt = await soon('the deadline', sent);
+    expect(attempt).toMatchObject({ kind: 'lost', unanswered: [1], cause: { code } });
+    expect(attempt.kind === 'lost' && isTimeout(attempt.cause)).toBe(true);
+    expect(sink.ending).toBe(ending);
     await soon('the close', it.left);
     await strict.close();
+  });
+
+  test('an answer that breaks is not late', async () => {
+    const { attempt } = send(posting(call(1)));
+    (await a.next()).write(`${HEAD}[`).die();
+    const ended = await attempt;
+    expect(ended.kind === 'lost' && isTimeout(ended.cause)).toBe(false);
+  });
+});
+
+describe('is not late', () => {
+  const SECONDS = 0.3;
+  let strict: ReturnType<typeof createUpstream>;
+  beforeAll(() => {
+    strict = createUpstream({ answerSeconds: SECONDS });
+  });
+  afterAll(() => strict.close());
+  const longer = (times = 2) => delay(SECONDS * 1000 * times);
+
+  test('an event stream, however long it is silent', async () => {
+    const sink = new RecordingSink();
+    const streams = [posting(call(1)), listening(session)].map((one) => strict.send(one, session, at(a.origin), sink));
+    const its = [await a.next(), await a.next()];
+    for (const it of its) it.stream([['content-encoding', 'gzip']]);
+    await longer();
+    for (const it of its) it.end();
+    for (const ended of await Promise.all(streams)) expect(ended).toEqual({ kind: 'answered', status: 200 });
+  });
+
+  test('a body that goes on, whose client does not read for a while', async () => {
+    const sink = new RecordingSink();
+    const sent = strict.send(posting(call(1)), undefined, at(a.origin), sink);
+    const it = await a.next();
+    sink.fill();
+    it.head(200, [
+      ['content-type', 'application/zip'],
+      ['content-length', '4'],
+    ]).write('z');
+    await longer(2.5);
+    sink.drain();
+    for (const piece of 'zzz') {
+      await longer(0.5);
+      it.write(piece);
+    }
+    expect(await soon('the end', sent)).toEqual({ kind: 'answered', status: 200 });
   });
 });
 
