@@ -3,7 +3,7 @@ import { Agent as HttpAgent } from 'node:http';
 import type { ClientRequestArgs } from 'node:http';
 import { Agent as HttpsAgent } from 'node:https';
 import type { RequestOptions } from 'node:https';
-import { connect } from 'node:net';
+import { connect, isIP } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { endpointOf } from './endpoint.ts';
 
@@ -18,8 +18,12 @@ class PlainAgent extends HttpAgent {
 }
 
 class SecureAgent extends HttpsAgent {
+  /** The certificate must be of the backend's name, not of the Host's, which Node takes by default. */
   override createConnection(...given: [RequestOptions, ((error: Error | null, stream: Duplex) => void)?]) {
-    return inTime(super.createConnection(...given), 'secureConnect');
+    const [options, done] = given;
+    const { host } = options;
+    const servername = typeof host === 'string' && isIP(host) === 0 ? host : '';
+    return inTime(super.createConnection({ ...options, servername }, done), 'secureConnect');
   }
 }
 

@@ -1,5 +1,4 @@
 /** Makes a configuration of flags and environment, or a list of every fault in them. */
-
 import { z } from 'zod';
 import { clashes, discoveryOf } from './clashes.ts';
 import { type Read, readObject, readOptions, shown } from './given.ts';
@@ -27,6 +26,8 @@ export type Config = {
   readonly cloudMap: { readonly namespace: string; readonly service: string } | undefined;
   /** Of the backends that register no port with Cloud Map; undefined: all do. */
   readonly backendPort: number | undefined;
+  /** What backends get as `Host`: see backend-host.ts. */
+  readonly backendHost: string | undefined;
   /** How often discovery is asked. */
   readonly refreshSeconds: number;
   /** A path that a healthy backend answers with 2xx; undefined: it takes TCP connections. */
@@ -87,7 +88,9 @@ const whole = (from: number, to: number, what: string) => {
   const error = `${what} from ${from} to ${to}`;
   return number(from, to, what).pipe(z.int(error));
 };
-const listenHost = z.string('an IP address or host name').regex(/^[\w:.][\w:.-]*$/, 'an IP address or host name');
+const formed = (form: RegExp, error: string) => z.string(error).regex(form, error);
+const listenHost = formed(/^[\w:.][\w:.-]*$/, 'an IP address or host name');
+const HOST = /^([a-z\d][\w.-]*|\[[\da-f:.]+\])(:\d{1,5})?$/i;
 const seconds = number(0, LONGEST_WAIT, 'seconds');
 
 const url = (value: string) => (URL.canParse(value) ? new URL(value) : undefined);
@@ -182,6 +185,7 @@ const SCHEMA = z.object({
   dns: dnsName.optional(),
   cloudMap: cloudMapService.optional(),
   backendPort: whole(1, 65_535, 'a port').optional(),
+  backendHost: formed(HOST, 'keep, origin, or a Host as in mcp.internal:3000').optional(),
   refreshSeconds: number(0.1, LONGEST_WAIT, 'seconds'),
   healthPath: path.optional(),
   redis: redisUrls.optional(),
@@ -191,10 +195,7 @@ const SCHEMA = z.object({
   onSessionLost: choice('migrate', 'not-found'),
   replay: choice('never', 'safe', 'always'),
   maxSessions: whole(1, 1_000_000_000, 'sessions').optional(),
-  zone: z
-    .string('a name')
-    .regex(/^[\w.:-]+$/, 'a name')
-    .optional(),
+  zone: formed(/^[\w.:-]+$/, 'a name').optional(),
   chaosMigrate: choice('on', 'off').transform((word) => word === 'on'),
   allowedHosts: z.array(hostName).optional(),
   allowedOrigins: z.array(webOrigin).optional(),
@@ -235,9 +236,9 @@ function check(read: Read): Parsed {
   if (!parsed.success || all.length > 0) return { kind: 'faults', faults: all };
   const { dns, cloudMap, backendPort, healthPath, opsToken, redis, zone, allowedHosts, allowedOrigins, ...rest } =
     parsed.data;
-  const { discovery = discoveryOf(given), opsHost = rest.host, maxSessions = Infinity } = rest;
+  const { discovery = discoveryOf(given), opsHost = rest.host, maxSessions = Infinity, backendHost } = rest;
   const optional = { dns, cloudMap, backendPort, healthPath, opsToken, redis, zone, allowedHosts, allowedOrigins };
-  return { kind: 'config', config: { ...rest, ...optional, discovery, opsHost, maxSessions } };
+  return { kind: 'config', config: { ...rest, ...optional, discovery, opsHost, maxSessions, backendHost } };
 }
 
 function fault(issue: z.core.$ZodIssue, { given, wanted }: Read): string {

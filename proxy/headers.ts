@@ -88,6 +88,8 @@ export type RequestNames = {
   readonly clientSessionId: string | undefined;
   /** The backend's id. */
   readonly backend: string;
+  /** What it gets as `Host`; undefined for the client's. */
+  readonly host: string | undefined;
 };
 
 /** A client must not speak in our name: every exchange's fields pass through here first. */
@@ -112,7 +114,7 @@ export function idField(name: string, id: string): RawHeaders {
   return id.length > LONGEST_TOLD ? [] : [name, id];
 }
 
-/** An exchange's end-to-end fields, as a backend gets them. `Host` is the client's own. */
+/** An exchange's end-to-end fields, as a backend gets them. */
 export function requestHeaders(headers: RawHeaders, names: RequestNames): string[] {
   const named = namedByConnection(headers);
   const result = withoutHeaders(
@@ -122,8 +124,10 @@ export function requestHeaders(headers: RawHeaders, names: RequestNames): string
       named.has(name) ||
       REQUEST_OWN.has(name) ||
       name === HEADER.session ||
+      (names.host !== undefined && name === 'host') ||
       (names.clientSessionId !== undefined && name === HEADER.affinitySession),
   );
+  if (names.host !== undefined) result.push('host', names.host);
   result.push('accept-encoding', 'identity');
   if (names.backendSessionId !== undefined) result.push(HEADER.session, names.backendSessionId);
   if (names.clientSessionId !== undefined) result.push(...idField(HEADER.affinitySession, names.clientSessionId));

@@ -6,7 +6,7 @@ import type { Backend, Backends, RawHeaders, Refusal } from './contract.ts';
 import type { RoutingEvent, Telemetry } from './events.ts';
 import { NO_SESSIONS, pick } from './decide.ts';
 import { traceOf } from './headers.ts';
-import { withOuterLocation } from './redirect.ts';
+import { withoutInside } from './redirect.ts';
 import { INTERNAL, NO_BACKEND, OUTCOME_UNKNOWN } from './refusal.ts';
 
 export type JourneyRooms = {
@@ -29,7 +29,7 @@ export type Journey = {
   next(): boolean;
   /** What goes there; until then a failure is ours. */
   watch(sent: ClientRequest): void;
-  /** The fields of an answer, but no address of the inside in its `Location`. */
+  /** The fields of an answer, without addresses of the inside. */
   shown(headers: RawHeaders): RawHeaders;
   /** No connection could be made. */
   unreached(cause: Error): void;
@@ -78,7 +78,7 @@ export function startJourney(
     shown(answered) {
       if (to === undefined || sent === undefined) return answered;
       const way = { origin: to.origin, target: sent.path, headers: saidOf(sent) };
-      return withOuterLocation(answered, way, () => backends.list().map(({ origin }) => origin));
+      return withoutInside(answered, way, () => backends.list().map(({ origin }) => origin));
     },
     fail(cause) {
       if (fate === 'connected') return OUTCOME_UNKNOWN;

@@ -19,6 +19,12 @@ export type AffinityOptions = {
   readonly cloudMap?: string | undefined;
   /** The port of backends that register none (`AWS_INSTANCE_PORT`) with Cloud Map. Default: none. */
   readonly backendPort?: number | undefined;
+  /**
+   * The `Host` that backends get: `keep`, the client's; `origin`, the backend's own; or another, as in `mcp.internal:3000`.
+   * The client's is in `X-Forwarded-Host` and `Forwarded` in any case. Default: `keep` in the middleware; of a proxy, the
+   * client's too, but `localhost` and its port to a backend on loopback.
+   */
+  readonly backendHost?: string | undefined;
   /** Seconds from one question of DNS or Cloud Map to the next, from 0.1; sooner where a record's TTL ends. Default: 2. */
   readonly refreshSeconds?: number | undefined;
   /**

@@ -36,7 +36,9 @@ export function sessionAffinity(options: MiddlewareOptions): Middleware {
     ...secretFaults(secret, rest),
   ]);
   const hop = hopOf(secret, config);
-  const house = buildHouse({ ...config, passthrough: false }, telemetry, { ...given, mark: [HEADER.affinityHop, hop] });
+  // Inside servers a request comes in by the same app twice: its guards must see the same Host.
+  const own = { ...config, backendHost: config.backendHost ?? 'keep', passthrough: false };
+  const house = buildHouse(own, telemetry, { ...given, mark: [HEADER.affinityHop, hop] });
   // The listener is yours, and so is what it may be called: any Host, and an Origin that equals it.
   const rules = { ...config, host: '0.0.0.0' };
   const door = createDoor(house.router, config, telemetry);

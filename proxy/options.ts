@@ -87,6 +87,13 @@ export const OPTIONS = {
     unset: 'none',
     meaning: 'the port of those that register none with Cloud Map',
   },
+  backendHost: {
+    flag: 'backend-host',
+    env: 'BACKEND_HOST',
+    value: 'HOST',
+    unset: "the client's, or localhost",
+    meaning: "Host for backends: keep (the client's), origin (their own), or this",
+  },
   refreshSeconds: {
     flag: 'refresh',
     env: 'REFRESH_SECONDS',

@@ -4,7 +4,10 @@ import type { Socket } from 'node:net';
 import { createProxyMiddleware } from 'http-proxy-middleware';
 import type { Plugin } from 'http-proxy-middleware';
 import { connectFault, createAgents } from './agents.ts';
+import { hostFor } from './backend-host.ts';
+import type { BackendHost } from './backend-host.ts';
 import { CODE } from './contract.ts';
+import { headerValue } from './headers.ts';
 import { passedHeaders } from './incoming.ts';
 import { startJourney } from './journey.ts';
 import type { Journey, JourneyRooms } from './journey.ts';
@@ -27,6 +30,8 @@ export interface Passthrough {
 export type PassthroughRooms = JourneyRooms & {
   /** Hops whose forwarding fields are believed. */
   readonly trustProxy: number;
+  /** What backends get as `Host`. */
+  readonly backendHost: BackendHost;
 };
 
 type Running = { readonly passing: Passing; readonly journey: Journey };
@@ -44,7 +49,7 @@ export function createPassthrough(rooms: PassthroughRooms): Passthrough {
       plugins: [telling((request) => running.get(request)?.passing)],
     });
   const ways = { http: way(agents.http), https: way(agents.https) };
-  const wayOf = ({ to }: Journey) => (to?.origin.startsWith('https:') === true ? ways.https : ways.http);
+  const wayOf = (request: IncomingMessage, { to }: Journey) => ways[aim(request, to?.origin ?? '', rooms.backendHost)];
   let closing = false;
 
   function run(request: IncomingMessage, of: Running, until: Socket | ServerResponse): void {
@@ -62,7 +67,7 @@ export function createPassthrough(rooms: PassthroughRooms): Passthrough {
       const journey = startJourney(rooms, request.rawHeaders);
       const passing: PassedRequest = new PassedRequest(request, response, journey, () => {
         const fail = (error?: unknown): void => passing.failed(asError(error));
-        wayOf(journey)(request, response, fail).catch(fail);
+        wayOf(request, journey)(request, response, fail).catch(fail);
       });
       run(request, { passing, journey }, response);
       passing.start();
@@ -78,7 +83,7 @@ export function createPassthrough(rooms: PassthroughRooms): Passthrough {
       const go = (reached: boolean): void => {
         if (socket.destroyed) return;
         if (closing) passing.refuse(CLOSED);
-        else if (reached) wayOf(journey).upgrade(request, socket, NO_HEAD);
+        else if (reached) wayOf(request, journey).upgrade(request, socket, NO_HEAD);
         else passing.refuse(NO_BACKEND);
       };
       reach(journey).then(go, (error: unknown) => passing.failed(asError(error)));
@@ -110,6 +115,12 @@ async function reach(journey: Journey): Promise<boolean> {
 function prepare(request: IncomingMessage, target: string, hops: number, more: Record<string, string>): void {
   request.url = target;
   request.headers = { ...passedHeaders(request, hops), ...more };
+}
+
+/** Sets the `Host` for that backend; returns the scheme of the way there. */
+function aim(request: IncomingMessage, origin: string, setting: BackendHost): 'http' | 'https' {
+  request.headers.host = hostFor(setting, origin) ?? headerValue(request.rawHeaders, 'host');
+  return origin.startsWith('https:') ? 'https' : 'http';
 }
 
 /** What happens to a request is told to the one who waits for it; a listener that throws would end the process. */

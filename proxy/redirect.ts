@@ -28,44 +28,57 @@ export function redirectTarget(status: number, headers: RawHeaders, sent: Sent):
 }
 
 /**
- * The fields of an answer, but that no address of the inside is in its `Location`: one that names a backend (`origins`) is
- * a path, which the client asks the proxy for; one of a place that only the inside can reach is left out.
+ * The fields of an answer without addresses of the inside. A `Location` that names a backend (`origins`) is a path, which
+ * the client asks the proxy for; one of a place that only the inside can reach is left out. In `WWW-Authenticate`, where
+ * a URL must be a whole one, the backend goes by the name that the client has used.
  */
-export function withOuterLocation(headers: RawHeaders, sent: Sent, origins: () => readonly string[]): RawHeaders {
-  if (!headers.some((field, at) => at % 2 === 0 && isLocation(field))) return headers;
+export function withoutInside(headers: RawHeaders, sent: Sent, origins: () => readonly string[]): RawHeaders {
+  if (!headers.some((field, at) => at % 2 === 0 && NAMING.test(field))) return headers;
   const shown: string[] = [];
   for (let at = 0; at + 1 < headers.length; at += 2) {
     const name = headers[at] ?? '';
     const value = headers[at + 1] ?? '';
-    const outer = isLocation(name) ? outerLocation(value, sent, origins()) : value;
+    const outer = outerValue(name, value, sent, origins);
     if (outer !== undefined) shown.push(name, outer);
   }
   return shown;
 }
 
-/** The same for one value; undefined where the client must not see it. */
-export function outerLocation(location: string, sent: Sent, origins: readonly string[]): string | undefined {
+const NAMING = /^(?:(?:content-)?location|www-authenticate)$/i;
+
+/** Undefined where the client must not see it. */
+function outerValue(name: string, value: string, sent: Sent, origins: () => readonly string[]): string | undefined {
+  if (!NAMING.test(name)) return value;
+  return /^www/i.test(name) ? outerChallenge(value, sent) : outerLocation(value, sent, origins());
+}
+
+function outerChallenge(challenge: string, sent: Sent): string {
+  const { inner, client, proto = 'http' } = namesOf(sent);
+  return challenge.replaceAll(/https?:\/\/[^\s"/?#,]+/gi, (named) => {
+    const url = urlOf(named, NOWHERE);
+    return client !== undefined && url !== undefined && inner.has(authorityOf(url))
+      ? `${proto}://${client.host}`
+      : named;
+  });
+}
+
+function outerLocation(location: string, sent: Sent, origins: readonly string[]): string | undefined {
   const url = urlOf(location, NOWHERE);
   if (url === undefined) return undefined;
   // A relative one, or of an application, as the redirects of an OAuth client are.
   if (url.origin === NOWHERE || !/^https?:$/.test(url.protocol)) return location;
   const authority = authorityOf(url);
-  const { inner, outer, hosts, proto } = namesOf(sent);
+  const { inner, outer, client, proto } = namesOf(sent);
   if (outer.has(authority)) {
     // A client that came over TLS must not be led out of it; one that did not may be led into it.
     return inner.has(authority) || url.protocol === 'http:' || proto === 'https' ? pathOf(url) : location;
   }
   if (inner.has(authority) || origins.some((origin) => authorityOf(new URL(origin)) === authority)) return pathOf(url);
-  if (hosts.has(url.hostname)) return location;
+  if (url.hostname === client?.hostname) return location;
   return isInside(url.hostname, sent.origin) ? undefined : location;
 }
 
 const NOWHERE = 'http://nowhere.invalid';
-
-function isLocation(name: string): boolean {
-  const { length } = name;
-  return (length === 8 || length === 16) && /^(content-)?location$/i.test(name);
-}
 
 function urlOf(location: string, base: string): URL | undefined {
   return URL.canParse(location, base) ? new URL(location, base) : undefined;
@@ -86,8 +99,8 @@ type Names = {
   readonly inner: ReadonlySet<string>;
   /** How the client names the proxy. */
   readonly outer: ReadonlySet<string>;
-  /** The names in `outer`, without port. */
-  readonly hosts: ReadonlySet<string>;
+  /** Its main one. */
+  readonly client: URL | undefined;
   /** The scheme that the client has used. */
   readonly proto: string | undefined;
 };
@@ -103,8 +116,7 @@ function namesOf({ origin, headers }: Sent): Names {
   }
   const inner = new Set([authorityOf(new URL(origin))]);
   if (host !== undefined && !outer.has(authorityOf(host))) inner.add(authorityOf(host));
-  const hosts = new Set(client === undefined ? [] : [client.hostname]);
-  return { inner, outer, hosts, proto: headerValue(headers, 'x-forwarded-proto') };
+  return { inner, outer, client, proto: headerValue(headers, 'x-forwarded-proto') };
 }
 
 function hostOf(host: string | undefined): URL | undefined {

@@ -134,6 +134,7 @@ function openWays(config: Config, record: Telemetry['record'], given: GivenWays,
   const onRelease = (id: string, release: number): void => reported.reports(id, release);
   const upstream = createUpstream({
     answerSeconds: config.answerSeconds,
+    backendHost: config.backendHost,
     mark: given.mark ?? [],
     onDisconnect: given.onDisconnect,
     origins: () => backends.list().map(({ origin }) => origin),

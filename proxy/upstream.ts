@@ -1,17 +1,19 @@
 /** One attempt over undici's dispatcher: pools, headers, redirects. */
 import { networkInterfaces } from 'node:os';
-import { Agent } from 'undici';
+import { Agent, buildConnector } from 'undici';
 import type { Dispatcher } from 'undici';
 import { asError } from './as-error.ts';
 import { RunningAttempt } from './attempt.ts';
 import type { Ended, Trying } from './attempt.ts';
+import { hostFor } from './backend-host.ts';
+import type { BackendHost } from './backend-host.ts';
 import { blameOf } from './blame.ts';
 import type { Backend, Exchange, RawHeaders, Session, Sink, Upstream } from './contract.ts';
 import { HEADER } from './contract.ts';
 import { headerValue, readRelease, requestHeaders } from './headers.ts';
 import { newKnownPaths } from './known-paths.ts';
 import type { KnownPaths } from './known-paths.ts';
-import { redirectTarget, withOuterLocation } from './redirect.ts';
+import { redirectTarget, withoutInside } from './redirect.ts';
 import type { Sent } from './redirect.ts';
 
 export type UpstreamOptions = {
@@ -20,6 +22,8 @@ export type UpstreamOptions = {
    * undefined for no limit.
    */
   readonly answerSeconds: number | undefined;
+  /** What backends get as `Host`. */
+  readonly backendHost?: BackendHost;
   /** Fields of our own, said to every backend. */
   readonly mark?: RawHeaders;
   /** The origins of all backends: no client is sent there. */
@@ -32,7 +36,7 @@ export type UpstreamOptions = {
   readonly onRelease?: (id: string, release: number) => void;
 };
 
-const CONNECT_MS = 3000;
+const connectTo = buildConnector({ timeout: 3000 });
 /** Shorter than the 5 s of Node's servers: a reset on a reused socket cannot tell whether the handler ran. */
 const IDLE_SOCKET_MS = 4000;
 const MAX_HEADER_BYTES = 64 * 1024;
@@ -61,7 +65,7 @@ export function createUpstream(told: UpstreamOptions): ClosableUpstream {
   const options: Agent.Options = {
     connections: null,
     pipelining: 1,
-    connect: { timeout: CONNECT_MS },
+    connect,
     keepAliveTimeout: IDLE_SOCKET_MS,
     maxHeaderSize: MAX_HEADER_BYTES,
     bodyTimeout: 0,
@@ -85,7 +89,7 @@ export function createUpstream(told: UpstreamOptions): ClosableUpstream {
     async send(exchange, session, to, sink) {
       const way = { exchange, session, to, sink };
       const agent = exchange.method === 'GET' ? streams : posts;
-      const headers = headersOf(way, told.mark ?? []);
+      const headers = headersOf(way, told);
       let target = paths.at(to, exchange.target);
       for (let hop = 0; ; hop += 1) {
         const ended = await tryAt(means, agent, { ...way, origin: to.origin, target, headers, hop });
@@ -102,6 +106,9 @@ export function createUpstream(told: UpstreamOptions): ClosableUpstream {
     },
   };
 }
+
+/** Whatever `Host` says, a certificate must be of the backend's own name: that is `host` here (RFC 9110, section 4.3.4). */
+const connect: typeof connectTo = (options, done) => connectTo({ ...options, servername: '' }, done);
 
 type Way = {
   readonly exchange: Exchange;
@@ -144,7 +151,7 @@ function readHead({ told, paths }: Means, hop: Hop, status: number, raw: RawHead
   const mayAskAgain = exchange.intent.kind === 'open' || exchange.method === 'GET';
   if (status === 404 && hop.hop === 0 && target !== exchange.target && mayAskAgain) return { instead: exchange.target };
   if (exchange.intent.kind === 'open') noteRelease(to, raw, told.onRelease);
-  return { headers: withOuterLocation(raw, hop, () => told.origins?.() ?? []) };
+  return { headers: withoutInside(raw, hop, () => told.origins?.() ?? []) };
 }
 
 function enter(running: Running, origin: string, breakOff: (cause: Error) => void): () => void {
@@ -158,8 +165,10 @@ function enter(running: Running, origin: string, breakOff: (cause: Error) => voi
 
 function dispatch(agent: Agent, { origin, target, headers, exchange, sink }: Hop, attempt: RunningAttempt): void {
   const { method, body = null } = exchange;
+  // Undici takes `servername` too, though its types do not say so: by default the Host's, and each change a new socket.
+  const request = { origin, path: target, method, headers: [...headers], body, servername: origin };
   try {
-    agent.dispatch({ origin, path: target, method, headers: [...headers], body }, handlerOf(attempt, sink));
+    agent.dispatch(request, handlerOf(attempt, sink));
   } catch (cause) {
     attempt.failed(asError(cause));
   }
@@ -192,11 +201,12 @@ function noteRelease({ id }: Backend, headers: RawHeaders, tell: UpstreamOptions
   if (release !== undefined) tell?.(id, release);
 }
 
-function headersOf({ exchange, session, to }: Way, mark: RawHeaders): RawHeaders {
+function headersOf({ exchange, session, to }: Way, { backendHost, mark = [] }: UpstreamOptions): RawHeaders {
   const headers = requestHeaders(exchange.headers, {
     backendSessionId: session?.backendSessionId,
     clientSessionId: session?.id,
     backend: to.id,
+    host: hostFor(backendHost, to.origin),
   });
   headers.push(...mark);
   return headers;

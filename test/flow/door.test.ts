@@ -195,7 +195,7 @@ describe('Host and Origin', () => {
     client.send(from('127.0.0.1:1234', `Origin: ${origin}`));
     const it = await edge.a.next();
     it.answer(200, result(1));
-    expect([it.all('host'), it.all('origin')]).toEqual([['127.0.0.1:1234'], [origin]]);
+    expect([it.all('x-forwarded-host'), it.all('origin')]).toEqual([['127.0.0.1:1234'], [origin]]);
     expect((await client.answer()).status).toBe(200);
   });
 });

@@ -21,7 +21,7 @@ let proxy: TestProxy;
 let undo: (() => Promise<unknown>)[] = [];
 beforeEach(async () => {
   a = await startSite('a');
-  proxy = await startProxy([a.origin], ['--drain-seconds', '600']);
+  proxy = await startProxy([a.origin], ['--drain-seconds', '600', '--backend-host', 'keep']);
   undo = [() => proxy.stop(), () => a.close()];
 });
 afterEach(async () => {

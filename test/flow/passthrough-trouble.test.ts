@@ -33,7 +33,7 @@ async function nasty(): Promise<Nasty> {
   return made;
 }
 async function proxyOf(origins: readonly string[], flags: readonly string[] = []): Promise<TestProxy> {
-  const made = await startProxy(origins, flags);
+  const made = await startProxy(origins, ['--backend-host', 'keep', ...flags]);
   undo.push(() => made.stop());
   secrets.push(...origins.map((origin) => new URL(origin).port));
   return made;

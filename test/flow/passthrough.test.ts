@@ -16,7 +16,7 @@ let at: string;
 let port: number;
 beforeAll(async () => {
   a = await startSite('a');
-  proxy = await startProxy([a.origin], ['--max-body', '1000']);
+  proxy = await startProxy([a.origin], ['--backend-host', 'keep', '--max-body', '1000']);
   at = new URL(proxy.url).origin;
   port = Number(new URL(proxy.url).port);
 });

@@ -12,7 +12,11 @@ import { newSession } from '../house/sessions.ts';
 import type { Talk } from '../house/talk.ts';
 import { soon, until } from '../house/until.ts';
 
-const upstream = createUpstream({ answerSeconds: undefined, origins: () => ['http://10.9.9.9:3000'] });
+const upstream = createUpstream({
+  answerSeconds: undefined,
+  backendHost: 'keep',
+  origins: () => ['http://10.9.9.9:3000'],
+});
 const session = newSession();
 let a: Nasty;
 beforeEach(async () => {
@@ -227,6 +231,16 @@ describe('is the client’s, without an address of the inside', () => {
     expect(await attempt).toEqual({ kind: 'answered', status });
     expect(sink.headers.filter((_value, n) => sink.headers[n - 1] === 'location')).toEqual(shown);
     expect(a.requests.length).toBe(1);
+  });
+
+  test('in WWW-Authenticate the backend goes by the name that the client has used', async () => {
+    const way = ['x-forwarded-host', 'mcp.example.com:8443', 'x-forwarded-proto', 'https'];
+    const { sink, attempt } = send(posting(call(1), { session, headers: way }));
+    const challenge = (origin: string): string =>
+      `Bearer resource_metadata="${origin}/.well-known/x", authorization_uri="https://login.example.com/a"`;
+    (await a.next()).answer(401, '', [['WWW-Authenticate', challenge(a.origin)]]);
+    await attempt;
+    expect(sink.headers).toContain(challenge('https://mcp.example.com:8443'));
   });
 
   test('the fourth hop', async () => {

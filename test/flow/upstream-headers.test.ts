@@ -8,7 +8,7 @@ import { RecordingSink, call, listening, note, posting, result } from '../house/
 import { newSession } from '../house/sessions.ts';
 import { soon } from '../house/until.ts';
 
-const upstream = createUpstream({ answerSeconds: undefined });
+const upstream = createUpstream({ answerSeconds: undefined, backendHost: 'keep' });
 let a: Nasty;
 beforeAll(async () => {
   a = await startNasty();

@@ -33,6 +33,7 @@ const LEVELS: readonly (readonly string[])[] = [
     'admit',
     'answer',
     'attempt',
+    'backend-host',
     'known-paths',
     'redirect',
     'blame',

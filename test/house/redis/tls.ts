@@ -58,12 +58,12 @@ function tlsSettings(key: string, certificate: string): readonly string[] {
   ];
 }
 
-/** For 127.0.0.1, and no other name, by the program `openssl`. */
-async function newCertificate() {
+/** For 127.0.0.1, and no other name, unless others are given; by the program `openssl`. */
+export async function newCertificate(names = 'IP:127.0.0.1') {
   const folder = mkdtempSync(join(tmpdir(), 'mcp-affinity-tls-'));
   const [key, certificate] = [join(folder, 'key.pem'), join(folder, 'certificate.pem')];
   const curve = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'];
-  const about = ['-days', '2', '-subj', '/CN=mcp-affinity test', '-addext', 'subjectAltName=IP:127.0.0.1'];
+  const about = ['-days', '2', '-subj', '/CN=mcp-affinity test', '-addext', `subjectAltName=${names}`];
   await promisify(execFile)('openssl', ['req', '-x509', ...curve, ...about, '-keyout', key, '-out', certificate]);
   return { folder, key, certificate };
 }
