@@ -1,18 +1,55 @@
-/** The head of an answer of ours: byte for byte, and past whatever middleware stands before us. */
+/** The head of an answer: byte for byte where Node sends it, and past whatever middleware stands before us. */
 import type { ServerResponse } from 'node:http';
 import type { RawHeaders } from './contract.ts';
 
-/** Throws when Node will not send it. `reason` is Node's own by default. */
-export function writeHead(response: ServerResponse, status: number, headers: RawHeaders, reason?: string): void {
-  if (!Object.hasOwn(response, 'writeHead')) {
-    if (reason === undefined) response.writeHead(status, [...headers]);
-    else response.writeHead(status, reason, [...headers]);
-    return;
+/** What neither a field's value nor a reason phrase may hold (RFC 9110, section 5.5; RFC 9112, section 4). */
+const FORBIDDEN = /[^\t\u0020-\u007e\u0080-\u00ff]/g;
+/** A field's name (RFC 9110, section 5.6.2). */
+const NAME = /^[\w!#$%&'*+.^`|~-]+$/;
+
+/** The fields that Node sends; it throws for the others. */
+function sendableHeaders(headers: RawHeaders): string[] {
+  const kept: string[] = [];
+  for (let at = 0; at + 1 < headers.length; at += 2) {
+    const name = headers[at] ?? '';
+    const value = headers[at + 1] ?? '';
+    if (isSendable(name, value)) kept.push(name, value);
   }
-  // on-headers before 1.1, which compression, morgan and express-session bring, would take a flat list for pairs.
-  for (let at = 0; at + 1 < headers.length; at += 2) response.removeHeader(headers[at] ?? '');
-  for (let at = 0; at + 1 < headers.length; at += 2) response.appendHeader(headers[at] ?? '', headers[at + 1] ?? '');
-  if (reason !== undefined) response.statusMessage = reason;
+  return kept;
+}
+
+export function isSendable(name: string, value: string): boolean {
+  return NAME.test(name) && value.search(FORBIDDEN) < 0;
+}
+
+/**
+ * What Node will not send is left out: fields, and characters of `reason`, which is Node's own by default. Throws for a
+ * status that is no final one, and when the middleware before us does; then another head may be written.
+ */
+export function writeHead(response: ServerResponse, status: number, headers: RawHeaders, reason?: string): void {
+  if (status < 200 || status > 999) throw new RangeError(`${status} is no status of an answer`);
+  const fields = sendableHeaders(headers);
+  const phrase = reason?.replaceAll(FORBIDDEN, '');
+  const replaced = Object.hasOwn(response, 'writeHead');
+  try {
+    if (replaced) writeToMiddleware(response, status, fields, phrase);
+    else if (phrase === undefined) response.writeHead(status, fields);
+    else response.writeHead(status, phrase, fields);
+  } catch (error) {
+    // Node keeps them, and they would spoil the next head too.
+    if (!response.headersSent) {
+      response.statusMessage = '';
+      if (replaced) for (let at = 0; at < fields.length; at += 2) response.removeHeader(fields[at] ?? '');
+    }
+    throw error;
+  }
+}
+
+/** on-headers before 1.1, which compression, morgan and express-session bring, would take a flat list for pairs. */
+function writeToMiddleware(response: ServerResponse, status: number, fields: RawHeaders, phrase?: string): void {
+  for (let at = 0; at + 1 < fields.length; at += 2) response.removeHeader(fields[at] ?? '');
+  for (let at = 0; at + 1 < fields.length; at += 2) response.appendHeader(fields[at] ?? '', fields[at + 1] ?? '');
+  if (phrase !== undefined) response.statusMessage = phrase;
   response.writeHead(status);
 }
 

@@ -4,6 +4,7 @@ import type { Server } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import { DEADLINES, createDoorServer } from './app.ts';
 import type { Deadlines } from './app.ts';
+import { asError } from './as-error.ts';
 import type { Config } from './config.ts';
 import { createDoor } from './door.ts';
 import { createOperations } from './operations.ts';
@@ -25,6 +26,7 @@ export interface Running {
 /** Resolves with the process's exit code, after SIGTERM or SIGINT; a second signal exits at once, with 1. */
 export async function run(config: Config): Promise<number> {
   const telemetry = createTelemetry({ level: config.logLevel, emf: config.emf });
+  endOnFault(telemetry);
   // Before anybody can read that we listen, and so may tell us to stop.
   const told = new Promise<string>((resolve) => {
     let first = true;
@@ -48,6 +50,16 @@ export async function run(config: Config): Promise<number> {
   telemetry.close();
   telemetry.record({ type: 'stopped', clean: true });
   return 0;
+}
+
+/** What nobody caught leaves the process in a state that nobody knows: one line says it, and whoever watches starts anew. */
+function endOnFault(telemetry: TelemetryWithMetrics): void {
+  const end = (thrown: unknown): void => {
+    telemetry.record({ type: 'fault', error: asError(thrown) });
+    process.exit(1);
+  };
+  process.on('uncaughtException', end);
+  process.on('unhandledRejection', end);
 }
 
 /** Listens on both ports. Throws when one cannot be had. */

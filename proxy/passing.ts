@@ -1,9 +1,11 @@
 /** One request that is passed through, and its answer: both are streamed, and an answer that breaks is cut, not ended. */
 import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http';
+import { asError } from './as-error.ts';
 import { isBodyless, lingering } from './body.ts';
 import type { RawHeaders, Refusal } from './contract.ts';
 import { flushHead, writeHead } from './head.ts';
 import { responseHeaders } from './headers.ts';
+import { limitInterim } from './interim.ts';
 import type { Journey } from './journey.ts';
 import { NO_BACKEND, OUTCOME_UNKNOWN, STOPPING, refuse } from './refusal.ts';
 import { ResponseSink } from './sink.ts';
@@ -50,6 +52,7 @@ export class PassedRequest implements Passing {
 
   sending(sent: ClientRequest): void {
     this.#journey.watch(sent);
+    limitInterim(sent);
     sent.once('upgrade', (_answer, socket) => {
       socket.destroy();
       this.failed(new Error('the backend switches protocols, unasked'));
@@ -57,10 +60,11 @@ export class PassedRequest implements Passing {
   }
 
   answered(answer: IncomingMessage): void {
-    const { 'transfer-encoding': coding } = answer.headers;
-    if (coding !== undefined && coding.toLowerCase() !== 'chunked') {
+    try {
+      show(answer, this.#journey.shown(answer.rawHeaders), this.#response, this.#closing);
+    } catch (error) {
       answer.destroy();
-      return this.failed(new Error(`the backend's answer is in the coding ${coding}`));
+      return this.failed(asError(error));
     }
     this.#answer = answer;
     this.#ending = 'answered';
@@ -68,7 +72,6 @@ export class PassedRequest implements Passing {
     answer.once('error', () => {
       if (!this.#response.destroyed) this.#cut();
     });
-    show(answer, this.#journey.shown(answer.rawHeaders), this.#response, this.#closing);
     if (this.#closing) this.#endStream();
     return undefined;
   }
@@ -120,11 +123,25 @@ export class PassedRequest implements Passing {
   }
 }
 
-/** Head and body; the head at once, as the body may take its time. Throws when Node will not send it. */
-function show(answer: IncomingMessage, raw: RawHeaders, response: ServerResponse, closing: boolean): void {
+/**
+ * Head and body; the head at once, as the body may take its time. Throws when it cannot be sent: then another answer may
+ * be, and this one is to be destroyed.
+ */
+export function show(answer: IncomingMessage, raw: RawHeaders, response: ServerResponse, closing: boolean): void {
+  const { 'transfer-encoding': coding } = answer.headers;
+  if (coding !== undefined && coding.toLowerCase() !== 'chunked') {
+    throw new Error(`the backend's answer is in the coding ${coding}`);
+  }
   const headers = responseHeaders(raw, undefined);
   if (closing) headers.push('connection', 'close');
-  writeHead(response, answer.statusCode ?? 502, headers, answer.statusMessage ?? '');
+  const status = answer.statusCode ?? 502;
+  writeHead(response, status, headers, answer.statusMessage ?? '');
+  if (status === 204 || status === 304) {
+    // What comes after it all the same breaks the connection.
+    answer.resume();
+    response.end();
+    return;
+  }
   flushHead(response);
   answer.pipe(response);
 }

@@ -128,15 +128,7 @@ function telling(passingOf: (request: IncomingMessage) => Passing | undefined): 
   return (proxy) => {
     proxy.on('proxyReq', (sent, request) => passingOf(request)?.sending(sent));
     proxy.on('proxyReqWs', (sent, request) => passingOf(request)?.sending(sent));
-    proxy.on('proxyRes', (answer, request) => {
-      const passing = passingOf(request);
-      try {
-        passing?.answered?.(answer);
-      } catch (error) {
-        answer.destroy();
-        passing?.failed(asError(error));
-      }
-    });
+    proxy.on('proxyRes', (answer, request) => passingOf(request)?.answered?.(answer));
     proxy.on('error', (error, request) => {
       if (request !== undefined) passingOf(request)?.failed(error);
     });

@@ -1,8 +1,10 @@
 /** The client's response as a Sink: back-pressure, keep-alive comments, and what the client has been shown. */
 import type { ServerResponse } from 'node:http';
+import { CODE } from './contract.ts';
 import type { RawHeaders, Sink, SseEvent } from './contract.ts';
 import { flushHead, writeHead } from './head.ts';
 import { headerValue } from './headers.ts';
+import { errorMessage } from './jsonrpc.ts';
 
 /** An ALB closes what is silent for 60 s; TCP keep-alive and HTTP/2 PING do not count (AWS, "Connection idle timeout"). */
 const KEEP_ALIVE_MS = 20_000;
@@ -42,11 +44,27 @@ export class ResponseSink implements Sink {
     if (this.#shown !== 'nothing' || response.destroyed) return;
     const streams = headerValue(headers, 'content-type')?.toLowerCase().startsWith('text/event-stream') === true;
     this.#shown = streams && status < 300 ? 'stream' : 'body';
-    writeHead(response, status, this.#options.closing() ? [...headers, 'connection', 'close'] : headers);
+    try {
+      writeHead(response, status, this.#options.closing() ? [...headers, 'connection', 'close'] : headers);
+    } catch {
+      return this.#unsendable();
+    }
     if (this.#shown !== 'stream') return;
     flushHead(response);
     this.#silence = setTimeout(() => this.#keepAlive(), this.#options.keepAliveMs ?? KEEP_ALIVE_MS).unref();
     response.once('close', () => clearTimeout(this.#silence));
+  }
+
+  /** Somebody's middleware, or a status, that throws must not end the process: what follows of the answer is dropped. */
+  #unsendable(): void {
+    this.#shown = 'body';
+    const body = JSON.stringify(errorMessage(null, CODE.server, 'The answer of the server cannot be sent'));
+    try {
+      writeHead(this.#response, 502, ['content-type', 'application/json', 'content-length', String(body.length)]);
+      this.#response.end(body);
+    } catch {
+      this.#response.destroy();
+    }
   }
 
   event({ raw }: SseEvent): boolean {

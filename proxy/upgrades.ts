@@ -3,8 +3,11 @@ import { ServerResponse } from 'node:http';
 import type { ClientRequest, IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import { HEADER } from './contract.ts';
-import type { Refusal } from './contract.ts';
+import type { RawHeaders, Refusal } from './contract.ts';
+import { isSendable } from './head.ts';
+import { limitInterim } from './interim.ts';
 import type { Journey } from './journey.ts';
+import { show } from './passing.ts';
 import type { Passing } from './passing.ts';
 import { OUTCOME_UNKNOWN, STOPPING, refuse } from './refusal.ts';
 import { ResponseSink } from './sink.ts';
@@ -19,11 +22,16 @@ export function refuseUpgrade(
   refusal: Pick<Refusal, 'code' | 'message' | 'retryAfter'> & { readonly status: number },
 ): void {
   if (socket.destroyed || !socket.writable) return void socket.destroy();
+  refuse(new ResponseSink(responseOn(request, socket), { closing: () => true }), refusal, []);
+}
+
+/** An answer that is no upgrade: the connection ends with it. */
+function responseOn(request: IncomingMessage, socket: Socket): ServerResponse {
   const response = new ServerResponse(request);
   response.shouldKeepAlive = false;
   response.assignSocket(socket);
   response.once('finish', () => hangUp(socket));
-  refuse(new ResponseSink(response, { closing: () => true }), refusal, []);
+  return response;
 }
 
 /** Ends the connection, and closes it when the other side does not follow. */
@@ -51,27 +59,35 @@ export function passUpgrade(
     ending = as;
     refuseUpgrade(request, socket, refusal);
   }
+  function answered(answer: IncomingMessage): void {
+    // httpxy writes a head unchecked; one that it takes for an upgrade it leaves to others.
+    Object.assign(answer, { upgrade: true });
+    if (ending !== undefined || !socket.writable) return void answer.destroy();
+    const shown = showAnswer(answer, journey.shown(answer.rawHeaders), request, socket);
+    status = shown ? (answer.statusCode ?? 502) : OUTCOME_UNKNOWN.status;
+    ending = shown ? 'answered' : 'lost';
+    return undefined;
+  }
   function stop(): void {
     hangUp(socket);
     if (backend !== undefined) hangUp(backend);
   }
 
+  // Whoever carries the bytes listens too, at both ends.
+  socket.setMaxListeners(0);
   socket.once('close', () => journey.end(ending === undefined ? 499 : status, ending ?? 'abandoned'));
   return {
     refuse: (refusal) => end(refusal, 'refused'),
     sending(sent: ClientRequest): void {
       journey.watch(sent);
       socket.once('close', () => sent.destroy());
-      sent.once('response', (answer: IncomingMessage) => {
-        status = answer.statusCode ?? 0;
-        ending = 'answered';
-        answer.headers = shownFields(answer.headers, journey);
-      });
+      limitInterim(sent);
+      sent.once('response', answered);
       sent.once('upgrade', (answer: IncomingMessage, other: Socket) => {
         status = 101;
         ending = 'answered';
         backend = other;
-        answer.headers = shownFields(answer.headers, journey);
+        answer.headers = ofUpgrade(answer.headers);
         other.once('close', () => hangUp(socket));
         socket.once('close', () => other.destroy());
         if (closing) setImmediate(stop);
@@ -95,12 +111,33 @@ export function passUpgrade(
   };
 }
 
-function shownFields(headers: IncomingHttpHeaders, journey: Journey): IncomingHttpHeaders {
-  const shown: IncomingHttpHeaders = {};
-  for (const [name, value] of Object.entries(headers)) {
-    if (name.startsWith(HEADER.affinityPrefix)) continue;
-    const fields = typeof value === 'string' ? journey.shown([name, value]) : [name];
-    if (fields.length > 0) shown[name] = fields[1] ?? value;
+/** The backend takes no upgrade: its answer is the client's. False where it cannot be sent: the client gets ours. */
+function showAnswer(answer: IncomingMessage, raw: RawHeaders, request: IncomingMessage, socket: Socket): boolean {
+  let refused = false;
+  answer.once('error', () => {
+    if (!refused) socket.destroy();
+  });
+  socket.once('close', () => answer.destroy());
+  const response = responseOn(request, socket);
+  try {
+    show(answer, raw, response, true);
+    return true;
+  } catch {
+    refused = true;
+    answer.destroy();
+    refuse(new ResponseSink(response, { closing: () => true }), OUTCOME_UNKNOWN, []);
+    return false;
   }
-  return shown;
+}
+
+/** What httpxy writes into the head of the 101. A `Location` means nothing there, and might name a backend. */
+function ofUpgrade(headers: IncomingHttpHeaders): IncomingHttpHeaders {
+  return Object.fromEntries(
+    Object.entries(headers).filter(
+      ([name, value = '']) =>
+        !name.startsWith(HEADER.affinityPrefix) &&
+        name !== 'location' &&
+        [value].flat().every((one) => isSendable(name, one)),
+    ),
+  );
 }

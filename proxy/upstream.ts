@@ -15,6 +15,7 @@ import { newKnownPaths } from './known-paths.ts';
 import type { KnownPaths } from './known-paths.ts';
 import { redirectTarget, withoutInside } from './redirect.ts';
 import type { Sent } from './redirect.ts';
+import { newInterimLimit } from './interim.ts';
 
 export type UpstreamOptions = {
   /**
@@ -175,12 +176,14 @@ function dispatch(agent: Agent, { origin, target, headers, exchange, sink }: Hop
 }
 
 function handlerOf(attempt: RunningAttempt, sink: Sink): Dispatcher.DispatchHandler {
+  const interim = newInterimLimit((cause) => attempt.breakOff(cause));
   return {
     onRequestStart(controller) {
       attempt.started(() => controller.abort(new Error('nobody waits for it any more')));
     },
     onResponseStart(controller, status) {
-      if (status >= 200) attempt.head(status, rawHeaders(controller.rawHeaders));
+      if (status < 200) return interim(status);
+      return attempt.head(status, rawHeaders(controller.rawHeaders));
     },
     onResponseData(controller, chunk) {
       if (attempt.data(chunk)) return;

@@ -41,6 +41,7 @@ const LEVELS: readonly (readonly string[])[] = [
     'forwarded',
     'guard',
     'headers',
+    'interim',
     'jsonrpc',
     'json-text',
     'nearest',
