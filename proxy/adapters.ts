@@ -1,4 +1,7 @@
 /** Opens what the configuration names: the ways to the outside. */
+import { networkInterfaces } from 'node:os';
+import { addressFault } from './addresses.ts';
+import type { Listening } from './addresses.ts';
 import { memoryActivity } from './activity/memory.ts';
 import { redisActivity } from './activity/redis.ts';
 import { askCloudMap } from './backends/cloud-map-client.ts';
@@ -114,13 +117,23 @@ const LOOK_MS = 2000;
 type Hearers = Required<Pick<CheckOptions, 'onHung' | 'onRelease'>>;
 
 /** `own` stands in the place of what the configuration names, and is not closed. */
-export function discover(config: Config, record: Telemetry['record'], hearers: Hearers, own?: Backends): Discovery {
+export function discover(
+  config: Config,
+  record: Telemetry['record'],
+  hearers: Hearers,
+  {
+    backends: own,
+    listening,
+  }: { readonly backends?: Backends | undefined; readonly listening?: Listening | undefined },
+): Discovery {
   const { dns, cloudMap, backendPort: port, backends: origins, refreshSeconds, healthPath: path } = config;
   const over = (members: Backends, found: Promise<void>, zone: Discovery['zone']): Discovery => {
     const backends = checkedBackends(members, { path, record, ...hearers });
     return { backends, members, answers: lookAtStrangers(checkOf(path, LOOK_MS)), found, zone };
   };
-  const asking = { refreshMs: refreshSeconds * 1000, record };
+  const rules = { listening, machine: machineAddresses, allowLoopback: config.allowLoopback };
+  const refuse = (origin: string): string | undefined => addressFault(origin, rules);
+  const asking = { refreshMs: refreshSeconds * 1000, record, refuse };
   if (cloudMap !== undefined) {
     const inner = cloudMapBackends(askCloudMap(cloudMap), { ...asking, port });
     let { zone } = config;
@@ -132,4 +145,13 @@ export function discover(config: Config, record: Telemetry['record'], hearers: H
   if (dns === undefined) return over(staticBackends(origins), Promise.resolve(), zone);
   const inner = dnsBackends({ ...asking, ...dns });
   return over(inner, within(FIRST_ANSWER_MS, inner.ready), zone);
+}
+
+function machineAddresses(): readonly string[] {
+  try {
+    return Object.values(networkInterfaces()).flatMap((all) => (all ?? []).map(({ address }) => address));
+  } catch {
+    // A sandbox keeps them from us.
+    return [];
+  }
 }

@@ -1,10 +1,14 @@
 /** What is decided about a request from its head alone: whether it may enter, and which way it goes. Pure. */
+import { HEADER } from './contract.ts';
 import type { RawHeaders } from './contract.ts';
 import { mayEnter } from './guard.ts';
 import type { GuardRules } from './guard.ts';
 import { headerCount } from './headers.ts';
+import { isLoop } from './loops.ts';
 
 export type AdmitRules = GuardRules & {
+  /** The proxy's name in `Mcp-Affinity-Via`. */
+  readonly self: string;
   /** The MCP endpoint's path. */
   readonly path: string;
   /** Whether other paths go to a backend; else they are not found. */
@@ -15,13 +19,17 @@ export type AdmitRules = GuardRules & {
 export type Head = {
   readonly url?: string | undefined;
   readonly rawHeaders: RawHeaders;
-  readonly headers: { readonly host?: string | undefined; readonly origin?: string | undefined };
+  readonly headers: {
+    readonly host?: string | undefined;
+    readonly origin?: string | undefined;
+    readonly [HEADER.affinityVia]?: string | string[] | undefined;
+  };
 };
 
 export type Admitted =
   /** `target` is path and query. */
   | { readonly kind: 'mcp' | 'other'; readonly target: string }
-  | { readonly kind: 'refused'; readonly status: 400 | 403 | 404 };
+  | { readonly kind: 'refused'; readonly status: 400 | 403 | 404 | 508 };
 
 /** Why a request may not come in by its Host and Origin, whatever its path; undefined when it may. */
 export function entryFault({ rawHeaders, headers }: Head, rules: GuardRules): 400 | 403 | undefined {
@@ -34,6 +42,7 @@ export function entryFault({ rawHeaders, headers }: Head, rules: GuardRules): 40
 export function admit(head: Head, rules: AdmitRules): Admitted {
   const fault = entryFault(head, rules);
   if (fault !== undefined) return { kind: 'refused', status: fault };
+  if (isLoop(head.headers[HEADER.affinityVia], rules.self)) return { kind: 'refused', status: 508 };
   const { url } = head;
   const target = targetOf(url ?? '');
   const [path] = target?.split('?', 1) ?? [];

@@ -11,7 +11,8 @@ import type {
   Session,
   Sink,
 } from './contract.ts';
-import { NO_BACKEND } from './refusal.ts';
+import { Looped } from './loops.ts';
+import { LOOP, NO_BACKEND } from './refusal.ts';
 import { formatEvent } from './sse.ts';
 import { refused } from './story.ts';
 import type { Rooms, Story, Turn } from './story.ts';
@@ -75,6 +76,9 @@ export function untouched(
   }
   if (attempt.kind === 'unsent') suspect(rooms, to, attempt.cause);
   story.tried.set(to.id, attempt.kind);
+  // It would come back from there as often as it is held.
+  const looped = attempt.kind === 'unsent' && attempt.cause instanceof Looped;
+  if (looped && !rooms.backends.list().some(({ id }) => !story.tried.has(id))) return refused(story, LOOP);
   return 'again';
 }
 

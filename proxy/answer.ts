@@ -1,18 +1,9 @@
 /** One backend's answer on its way to the sink: streams by whole events, everything else as one body where it fits. */
 import { CODE, HEADER } from './contract.ts';
-import type {
-  AffinityMark,
-  Attempt,
-  Exchange,
-  JsonRpcId,
-  JsonRpcMessage,
-  RawHeaders,
-  Session,
-  Sink,
-  SseEvent,
-} from './contract.ts';
+import type { Attempt, Exchange, JsonRpcId, JsonRpcMessage, RawHeaders, Session, Sink, SseEvent } from './contract.ts';
 import { headerValue, responseHeaders, withoutHeaders } from './headers.ts';
 import { findMessages } from './json-text.ts';
+import { Looped, saysLoop } from './loops.ts';
 import { idsOf, isRequest, isResponse, parseMessages, takeAnswers } from './jsonrpc.ts';
 import { toClient } from './rewrite.ts';
 import { doubtOf, doubtOfMessages } from './session-doubt.ts';
@@ -43,7 +34,8 @@ export function readAnswer(reading: Reading, status: number, raw: RawHeaders): A
   const { exchange, session, sink } = reading;
   const headers = responseHeaders(raw, session?.id);
   const mark = status === 421 ? headerValue(raw, HEADER.affinityMark) : undefined;
-  if (mark === 'draining' || mark === 'misdirected') return markedAnswer(mark);
+  if (mark === 'draining' || mark === 'misdirected') return unreadAnswer({ kind: 'marked', mark });
+  if (saysLoop(status, raw)) return unreadAnswer({ kind: 'unsent', cause: new Looped(), blame: 'backend' });
   if (status >= 300) return bodyAnswer(reading, status, headers, 'whole');
   const encoding = headerValue(raw, 'content-encoding')?.toLowerCase() ?? 'identity';
   // We asked for none: what comes encoded all the same is relayed unread.
@@ -62,9 +54,8 @@ export function readAnswer(reading: Reading, status: number, raw: RawHeaders): A
 }
 
 /** Nothing of it is for the client. */
-function markedAnswer(mark: AffinityMark): Answer {
-  const marked: Attempt = { kind: 'marked', mark };
-  return { data: () => true, end: () => marked, broken: () => marked };
+function unreadAnswer(attempt: Attempt): Answer {
+  return { data: () => true, end: () => attempt, broken: () => attempt };
 }
 
 type Raised = Doubt | 'declined';

@@ -7,7 +7,7 @@ import { admit } from './admit.ts';
 import type { AdmitRules } from './admit.ts';
 import { CODE } from './contract.ts';
 import type { Telemetry } from './events.ts';
-import { SENTENCES, recordRefusal } from './door.ts';
+import { recordRefusal, refusalOf } from './door.ts';
 import type { Door } from './door.ts';
 import type { Passthrough } from './passthrough.ts';
 import { refuseUpgrade } from './upgrades.ts';
@@ -53,6 +53,8 @@ export function createDoorServer(ways: Ways, deadlines: Deadlines = DEADLINES): 
   return server;
 }
 
+const NO_UPGRADE = { status: 400, code: CODE.server, message: 'Bad request: no upgrade is taken here' };
+
 /** The MCP endpoint speaks no WebSocket; and a body would be read as the first bytes after the upgrade. */
 function createUpgrade({ rules, telemetry }: Ways, elsewhere: Passthrough) {
   return (request: IncomingMessage, socket: Duplex, head: Buffer): void => {
@@ -65,9 +67,8 @@ function createUpgrade({ rules, telemetry }: Ways, elsewhere: Passthrough) {
     if (admitted.kind === 'other' && Number(length ?? 0) === 0 && coding === undefined) {
       return elsewhere.upgrade(request, socket, head, admitted.target);
     }
-    const status = admitted.kind === 'refused' ? admitted.status : 400;
-    const message = admitted.kind === 'refused' ? SENTENCES[admitted.status] : 'Bad request: no upgrade is taken here';
-    refuseUpgrade(request, socket, { status, code: CODE.server, message });
-    return recordRefusal(telemetry, status);
+    const refusal = admitted.kind === 'refused' ? refusalOf(admitted.status) : NO_UPGRADE;
+    refuseUpgrade(request, socket, refusal);
+    return recordRefusal(telemetry, refusal.status);
   };
 }

@@ -1,11 +1,12 @@
 /** Options that are right alone and wrong together. Pure. */
 
+import { isOwn } from './addresses.ts';
 import { endpointOf } from './endpoint.ts';
 import { type Read, shown } from './given.ts';
 import type { OPTIONS } from './options.ts';
 
-/** A sentence for each; never a value that is wrong by itself. */
-export function clashes({ given, wanted }: Read): readonly string[] {
+/** `listens`: the options are those of a proxy of its own. A sentence for each; never a value that is wrong by itself. */
+export function clashes({ given, wanted }: Read, listens: boolean): readonly string[] {
   const first = (name: keyof typeof OPTIONS) => given.get(name)?.values[0] ?? '';
   const faults: string[] = [...discoveryClashes(given, wanted)];
   const ids = new Set<string>();
@@ -15,6 +16,12 @@ export function clashes({ given, wanted }: Read): readonly string[] {
       faults.push(`${given.get('backends')?.source}: expected each host and port once, got ${shown(value)} again`);
     }
     if (id !== undefined) ids.add(id);
+    const listening = { host: first('host'), port: Number(first('port')) };
+    if (listens && id !== undefined && isOwn(value, listening, () => [])) {
+      faults.push(
+        `${given.get('backends')?.source}: expected another address than the proxy's own, got ${shown(value)}`,
+      );
+    }
   }
   if (first('healthPath') !== '' && first('healthPath') === first('path')) {
     faults.push(

@@ -1,5 +1,6 @@
 /** Makes a configuration of flags and environment, or a list of every fault in them. */
 import { z } from 'zod';
+import { ORIGIN, readOrigin } from './backend-origin.ts';
 import { clashes, discoveryOf } from './clashes.ts';
 import { type Read, readObject, readOptions, shown } from './given.ts';
 import { OPTIONS, type Option, optionOf } from './options.ts';
@@ -30,6 +31,8 @@ export type Config = {
   readonly backendHost: string | undefined;
   /** How often discovery is asked. */
   readonly refreshSeconds: number;
+  /** Whether backends at loopback addresses that DNS or Cloud Map names are taken. */
+  readonly allowLoopback: boolean;
   /** A path that a healthy backend answers with 2xx; undefined: it takes TCP connections. */
   readonly healthPath: string | undefined;
   /** The registry's URLs (see redis-url.ts); undefined keeps sessions in memory. May hold a password. */
@@ -108,20 +111,11 @@ const path = z
   // What begins with '//' is a host where URLs are put together.
   .refine((value) => url(`http://host${value}`)?.pathname === value && /^\/(?!\/)/.test(value), PATH);
 
-const ORIGIN = 'an http:// or https:// origin, as in http://10.0.0.7:3000';
-/** An origin and nothing more: a path, a query or credentials there would be silently lost. */
 const backend = z.string(ORIGIN).transform((value, context) => {
-  const parsed = url(value);
-  const wrong = (message: string) => {
-    context.addIssue({ code: 'custom', message });
-    return z.NEVER;
-  };
-  if (!parsed || !/^https?:$/.test(parsed.protocol) || !/^([\w.-]+|\[[\d.:a-f]+\])$/.test(parsed.hostname))
-    return wrong(ORIGIN);
-  if (parsed.username || parsed.password) return wrong('a backend without user and password');
-  if (parsed.pathname !== '/') return wrong('a backend without a path (the path is --path, the same for all)');
-  if (value.includes('?') || value.includes('#')) return wrong('a backend without query and fragment');
-  return parsed.origin;
+  const read = readOrigin(value);
+  if (read.kind === 'origin') return read.origin;
+  context.addIssue({ code: 'custom', message: read.expected });
+  return z.NEVER;
 });
 
 const DNS_NAME = 'a DNS name with a port, as in mcp.internal:3000, or one with SRV records, as in _mcp._tcp.internal';
@@ -187,6 +181,7 @@ const SCHEMA = z.object({
   backendPort: whole(1, 65_535, 'a port').optional(),
   backendHost: formed(HOST, 'keep, origin, or a Host as in mcp.internal:3000').optional(),
   refreshSeconds: number(0.1, LONGEST_WAIT, 'seconds'),
+  allowLoopback: choice('on', 'off').transform((word) => word === 'on'),
   healthPath: path.optional(),
   redis: redisUrls.optional(),
   sessionTtl: whole(1, LONGEST_LIFE, 'whole seconds'),
@@ -215,15 +210,15 @@ const SCHEMA = z.object({
  * variable, what was expected and what it got; a password is never in them.
  */
 export function parseConfig(args: readonly string[], env: Readonly<Record<string, string | undefined>>): Parsed {
-  return check(readOptions(args, env));
+  return check(readOptions(args, env), true);
 }
 
-/** The same rules for options given in code, under the names of `Config`. */
-export function checkOptions(options: Readonly<Record<string, unknown>>): Parsed {
-  return check(readObject(options));
+/** The same rules for options given in code, under the names of `Config`; `listens`: a proxy of its own is to run with them. */
+export function checkOptions(options: Readonly<Record<string, unknown>>, listens = true): Parsed {
+  return check(readObject(options), listens);
 }
 
-function check(read: Read): Parsed {
+function check(read: Read, listens: boolean): Parsed {
   const { given, faults } = read;
   const raw = Object.fromEntries(
     Object.entries<Option>(OPTIONS).map(([name, { many }]) => {
@@ -232,7 +227,11 @@ function check(read: Read): Parsed {
     }),
   );
   const parsed = SCHEMA.safeParse({ ...raw, backends: raw['backends'] ?? [] });
-  const all = [...faults, ...(parsed.error?.issues ?? []).map((issue) => fault(issue, read)), ...clashes(read)];
+  const all = [
+    ...faults,
+    ...(parsed.error?.issues ?? []).map((issue) => fault(issue, read)),
+    ...clashes(read, listens),
+  ];
   if (!parsed.success || all.length > 0) return { kind: 'faults', faults: all };
   const { dns, cloudMap, backendPort, healthPath, opsToken, redis, zone, allowedHosts, allowedOrigins, ...rest } =
     parsed.data;

@@ -103,9 +103,11 @@ export type Fate = 'unsent' | 'gone' | 'lost' | AffinityMark;
 /** An answer of our own. `message` is a fixed sentence: nothing inside leaks. */
 export type Refusal = {
   readonly kind: 'refuse';
-  readonly status: 400 | 404 | 500 | 502 | 503 | 504;
+  readonly status: 400 | 404 | 500 | 502 | 503 | 504 | 508;
   readonly code: number;
   readonly message: string;
+  /** Said to a proxy that has sent the request here, as `Mcp-Affinity-Mark`: it may go elsewhere. */
+  readonly mark?: 'loop';
   /** Seconds. */
   readonly retryAfter?: number;
   /** The session is lost, and ends with this answer; why. */
@@ -363,11 +365,13 @@ export const HEADER = {
   affinityPrevious: 'mcp-affinity-previous',
   /** From one task's middleware to another's: serve it yourself. */
   affinityHop: 'mcp-affinity-hop',
+  /** On every request to a backend: the names of the proxies that have sent it on, the last one's at the end. */
+  affinityVia: 'mcp-affinity-via',
   /** The backend's id as the proxy knows it, on every request: what tells a request of ours from any other. */
   affinityBackend: 'mcp-affinity-backend',
   /** There is no other backend: a draining home is asked to serve on. */
   affinityStay: 'mcp-affinity-stay',
-  /** With a 421: why this backend does not serve it. No handler ran. */
+  /** With a 421: why this backend does not serve it; with a proxy's 508 `loop`. No handler ran. */
   affinityMark: 'mcp-affinity-mark',
   /** On a backend's answers: the whole number of the release that it runs, as the revision of its task definition. */
   affinityRelease: 'mcp-affinity-release',

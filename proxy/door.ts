@@ -4,11 +4,11 @@ import { asError } from './as-error.ts';
 import { lingering, parsedBody, readBody } from './body.ts';
 import { classify } from './classify.ts';
 import { CODE } from './contract.ts';
-import type { Exchange, Sink } from './contract.ts';
+import type { Exchange, Refusal, Sink } from './contract.ts';
 import type { Telemetry } from './events.ts';
 import { incomingHeaders } from './incoming.ts';
 import { idsOf } from './jsonrpc.ts';
-import { CLOSED, INTERNAL, STOPPING, refuse } from './refusal.ts';
+import { CLOSED, INTERNAL, LOOP, STOPPING, refuse } from './refusal.ts';
 import type { Router } from './router.ts';
 import { ResponseSink } from './sink.ts';
 
@@ -24,6 +24,8 @@ export interface Door {
   enter(request: IncomingMessage, response: ServerResponse, target: string): void;
   /** Answers for us, without reading what is left of the request. */
   turnAway(request: IncomingMessage, response: ServerResponse, status: keyof typeof SENTENCES): void;
+  /** The same, in other words. */
+  refuse(request: IncomingMessage, response: ServerResponse, refusal: Turned): void;
   /** Ends the listening streams, and lets the clients' connections close after the answers that still run. */
   close(): void;
   /** Resolves as soon as nothing runs. */
@@ -34,11 +36,14 @@ export interface Door {
 
 /** Where the request goes, as path and query, and what it brings. */
 type Asked = { readonly target: string; readonly body: Buffer };
+/** An answer of our own by the head alone. */
+export type Turned = Pick<Refusal, 'code' | 'message' | 'mark' | 'retryAfter'> & { readonly status: number };
 type Run = { readonly exchange: Exchange; readonly sink: Sink; readonly leave: AbortController };
 
 export function createDoor(router: Router, rules: DoorRules, telemetry: Telemetry): Door {
   const runs = newRuns();
-  const turnAway = createTurnAway(telemetry);
+  const turning = createTurning(telemetry);
+  const turnAway: Door['turnAway'] = (request, response, status) => turning(request, response, refusalOf(status));
   let closing = false;
   let over = false;
 
@@ -77,6 +82,7 @@ export function createDoor(router: Router, rules: DoorRules, telemetry: Telemetr
       });
     },
     turnAway,
+    refuse: turning,
     close() {
       closing = true;
       for (const { exchange, sink, leave } of runs.all) {
@@ -113,25 +119,29 @@ function newRuns() {
   };
 }
 
-function createTurnAway(telemetry: Telemetry): Door['turnAway'] {
-  return (request, response, status) => {
+function createTurning(telemetry: Telemetry): Door['refuse'] {
+  return (request, response, refusal) => {
     response.setHeader('connection', 'close');
     const sink = new ResponseSink(response, { closing: () => false });
-    const code = status === 500 ? CODE.internal : CODE.server;
-    refuse(lingering(sink, request), { status, code, message: SENTENCES[status] }, []);
-    recordRefusal(telemetry, status);
+    refuse(lingering(sink, request), refusal, []);
+    recordRefusal(telemetry, refusal.status);
   };
 }
 
-export const SENTENCES = {
+/** What is said to whoever is turned away by its head alone. */
+export function refusalOf(status: keyof typeof SENTENCES): Turned {
+  if (status === 508) return LOOP;
+  return { status, code: status === 500 ? CODE.internal : CODE.server, message: SENTENCES[status] };
+}
+
+const SENTENCES = {
   400: 'Bad request: Host must be there once',
   403: 'Forbidden: this Host or Origin is not allowed',
   404: 'Not found',
   413: 'Payload too large',
   415: 'Unsupported Content-Encoding: the body must be sent as it is',
   500: INTERNAL.message,
-  503: 'Service unavailable: the tasks of this server share no registry, each must be given the same redis',
-  508: 'Loop detected: the task that sent this on was told another redis or secret, or other backends',
+  508: LOOP.message,
 } as const;
 
 export function recordRefusal(telemetry: Telemetry, status: number): void {

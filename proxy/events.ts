@@ -65,6 +65,8 @@ export type RoutingEvent =
       readonly state: 'begun' | 'undone' | 'left';
       readonly by?: 'order' | 'discovery' | 'backend';
     }
+  /** Discovery has named an address that no backend can have. */
+  | { readonly type: 'unusable'; readonly backend: string; readonly origin: string; readonly cause: string }
   | { readonly type: 'suspect'; readonly backend: string; readonly cause: string }
   /** What the health checks make of a backend; `draining`: it answers that it is not well. */
   | { readonly type: 'backend'; readonly backend: string; readonly state: Health; readonly cause?: string }

@@ -7,7 +7,8 @@ import type { RoutingEvent, Telemetry } from './events.ts';
 import { NO_SESSIONS, pick } from './decide.ts';
 import { traceOf } from './headers.ts';
 import { withoutInside } from './redirect.ts';
-import { INTERNAL, NO_BACKEND, OUTCOME_UNKNOWN } from './refusal.ts';
+import { Looped } from './loops.ts';
+import { INTERNAL, LOOP, NO_BACKEND, OUTCOME_UNKNOWN } from './refusal.ts';
 
 export type JourneyRooms = {
   readonly backends: Backends;
@@ -33,7 +34,7 @@ export type Journey = {
   shown(headers: RawHeaders): RawHeaders;
   /** No connection could be made. */
   unreached(cause: Error): void;
-  /** What to tell the client: `NO_BACKEND` when no connection was made, so that no handler ran. */
+  /** What to tell the client: `NO_BACKEND` when no connection was made, or `LOOP`, so that no handler ran. */
   fail(cause: Error): Refusal;
   /** Counts it. Status is what the client saw. */
   end(status: number, outcome: Extract<RoutingEvent, { type: 'exchange' }>['outcome']): void;
@@ -81,6 +82,10 @@ export function startJourney(
       return withoutInside(answered, way, () => backends.list().map(({ origin }) => origin));
     },
     fail(cause) {
+      if (cause instanceof Looped) {
+        blame(cause);
+        return LOOP;
+      }
       if (fate === 'connected') return OUTCOME_UNKNOWN;
       if (to === undefined || fate === 'unsent') {
         telemetry.record({ type: 'fault', error: cause });

@@ -27,6 +27,8 @@ export type AffinityOptions = {
   readonly backendHost?: string | undefined;
   /** Seconds from one question of DNS or Cloud Map to the next, from 0.1; sooner where a record's TTL ends. Default: 2. */
   readonly refreshSeconds?: number | undefined;
+  /** Whether backends at loopback addresses that `dns` or `cloudMap` names are taken; else they are left out. Default: off. */
+  readonly allowLoopback?: boolean | undefined;
   /**
    * A path that a healthy backend answers with 2xx, asked every 2 s; finds hung backends too. Not the MCP endpoint's.
    * Default: none, a TCP connect.

@@ -72,13 +72,13 @@ export async function start(
   let listening = false;
   const status = createStatus({ ...kindsOf(config, given), version: version(), now: Date.now });
   const telemetry = status.overhear(told);
-  const house = buildHouse(config, telemetry, given);
+  const house = buildHouse(config, telemetry, { ...given, listening: { host: config.host, port: config.port } });
   const ready = (): boolean => listening && house.backends.list().length > 0;
   status.watch(house, ready);
   await house.found;
   const door = createDoor(house.router, config, telemetry);
-  const { elsewhere } = house;
-  const server = createDoorServer({ rules: config, door, elsewhere, telemetry }, deadlines);
+  const { elsewhere, self } = house;
+  const server = createDoorServer({ rules: { ...config, self }, door, elsewhere, telemetry }, deadlines);
   const leaveUnused = closeUnused(server);
   const ops = createServer(createOperations(config, house, telemetry, [status.router], ready));
 

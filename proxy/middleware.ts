@@ -3,10 +3,12 @@ import { createHmac, timingSafeEqual } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { entryFault, targetOf } from './admit.ts';
 import type { Config } from './config.ts';
-import { HEADER } from './contract.ts';
-import { SENTENCES, createDoor } from './door.ts';
+import { CODE, HEADER } from './contract.ts';
+import type { Refusal } from './contract.ts';
+import { createDoor } from './door.ts';
 import { withoutHeaders } from './headers.ts';
 import type { AffinityOptions, MiddlewareOptions } from './library-options.ts';
+import { isLoop } from './loops.ts';
 import { ConfigurationError, isOwn, prepare, unfit } from './prepare.ts';
 import { buildHouse } from './rooms.ts';
 import { within } from './within.ts';
@@ -43,25 +45,26 @@ export function sessionAffinity(options: MiddlewareOptions): Middleware {
   const rules = { ...config, host: '0.0.0.0' };
   const door = createDoor(house.router, config, telemetry);
   const alone = config.redis === undefined && given.sessions === undefined;
-  const told = new Set<number>();
+  const told = new Set<Refusal>();
 
   /** The tasks were not told the same. */
-  function misled(request: IncomingMessage, response: ServerResponse, status: 503 | 508): void {
-    if (!told.has(status)) telemetry.record({ type: 'fault', error: new ConfigurationError(SENTENCES[status]) });
-    told.add(status);
-    door.turnAway(request, response, status);
+  function misled(request: IncomingMessage, response: ServerResponse, refusal: Refusal): void {
+    if (!told.has(refusal)) telemetry.record({ type: 'fault', error: new ConfigurationError(refusal.message) });
+    told.add(refusal);
+    door.refuse(request, response, refusal);
   }
   const middleware = (request: IncomingMessage, response: ServerResponse, next?: () => void): void => {
     const fault = entryFault(request, rules);
     if (fault !== undefined) return door.turnAway(request, response, fault);
     const sent = request.headers[HEADER.affinityHop];
     if (next !== undefined && isHop(sent, hop)) {
-      if (alone && house.backends.list().length > 1) return misled(request, response, 503);
+      if (alone && house.backends.list().length > 1) return misled(request, response, NO_COMMON);
       forgetHop(request);
       return next();
     }
     // It would be sent on to a task that does not know ours either, and so on without end.
-    if (sent !== undefined) return misled(request, response, 508);
+    if (sent !== undefined) return misled(request, response, STRANGER);
+    if (isLoop(request.headers[HEADER.affinityVia], house.self)) return door.turnAway(request, response, 508);
     const target = targetOf(wholeUrl(request));
     return target === undefined ? door.turnAway(request, response, 404) : door.enter(request, response, target);
   };
@@ -75,6 +78,19 @@ export function sessionAffinity(options: MiddlewareOptions): Middleware {
   let ending: Promise<void> | undefined;
   return Object.assign(middleware, { close: () => (ending ??= end()) });
 }
+
+const NO_COMMON: Refusal = {
+  kind: 'refuse',
+  status: 503,
+  code: CODE.server,
+  message: 'Service unavailable: the tasks of this server share no registry, each must be given the same redis',
+};
+const STRANGER: Refusal = {
+  kind: 'refuse',
+  status: 508,
+  code: CODE.server,
+  message: 'Loop detected: the task that sent this on was told another redis or secret, or other backends',
+};
 
 /** By default made of what all tasks are told: while a deployment changes the list of backends, that is not the list. */
 function hopOf(secret: string | undefined, { redis, dns, cloudMap, backends }: Config): string {

@@ -101,6 +101,13 @@ export const OPTIONS = {
     fallback: '2',
     meaning: 'how often discovery is asked',
   },
+  allowLoopback: {
+    flag: 'allow-loopback',
+    env: 'ALLOW_LOOPBACK',
+    value: 'WHETHER',
+    fallback: 'off',
+    meaning: 'on: backends at loopback addresses that dns or cloud-map names are taken',
+  },
   healthPath: {
     flag: 'health-path',
     env: 'HEALTH_PATH',

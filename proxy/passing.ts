@@ -7,7 +7,8 @@ import { flushHead, writeHead } from './head.ts';
 import { responseHeaders } from './headers.ts';
 import { limitInterim } from './interim.ts';
 import type { Journey } from './journey.ts';
-import { NO_BACKEND, OUTCOME_UNKNOWN, STOPPING, refuse } from './refusal.ts';
+import { Looped, saysLoop } from './loops.ts';
+import { LOOP, NO_BACKEND, OUTCOME_UNKNOWN, STOPPING, refuse } from './refusal.ts';
 import { ResponseSink } from './sink.ts';
 
 /** What whoever carries the bytes tells of one request. */
@@ -60,6 +61,11 @@ export class PassedRequest implements Passing {
   }
 
   answered(answer: IncomingMessage): void {
+    if (saysLoop(answer.statusCode, answer.rawHeaders)) {
+      // To its end: httpxy takes one that breaks for the end of ours.
+      answer.resume();
+      return this.failed(new Looped());
+    }
     try {
       show(answer, this.#journey.shown(answer.rawHeaders), this.#response, this.#closing);
     } catch (error) {
@@ -85,13 +91,14 @@ export class PassedRequest implements Passing {
     if (this.#answer?.complete === true) return undefined;
     if (response.headersSent) return this.#cut();
     const refusal = this.#journey.fail(cause);
-    if (refusal !== NO_BACKEND || !isBodyless(request)) {
+    const untouched = refusal === NO_BACKEND || refusal === LOOP;
+    if (!untouched || !isBodyless(request) || !this.#journey.next()) {
       return this.#refuse(refusal, refusal === OUTCOME_UNKNOWN ? 'lost' : 'refused');
     }
     // Each attempt leaves its listeners behind.
     request.setMaxListeners(0);
     response.setMaxListeners(0);
-    return this.start();
+    return this.#go();
   }
 
   close(): void {

@@ -6,7 +6,7 @@ import type { Plugin } from 'http-proxy-middleware';
 import { connectFault, createAgents } from './agents.ts';
 import { hostFor } from './backend-host.ts';
 import type { BackendHost } from './backend-host.ts';
-import { CODE } from './contract.ts';
+import { CODE, HEADER } from './contract.ts';
 import { headerValue } from './headers.ts';
 import { passedHeaders } from './incoming.ts';
 import { startJourney } from './journey.ts';
@@ -32,6 +32,8 @@ export type PassthroughRooms = JourneyRooms & {
   readonly trustProxy: number;
   /** What backends get as `Host`. */
   readonly backendHost: BackendHost;
+  /** The proxy's name in `Mcp-Affinity-Via`. */
+  readonly self: string;
 };
 
 type Running = { readonly passing: Passing; readonly journey: Journey };
@@ -63,7 +65,7 @@ export function createPassthrough(rooms: PassthroughRooms): Passthrough {
       if (response.destroyed) return;
       const coding = request.headers['transfer-encoding'];
       if (coding !== undefined && coding.toLowerCase() !== 'chunked') return refuseCoding(response);
-      prepare(request, target, rooms.trustProxy, coding === undefined ? {} : { 'transfer-encoding': 'chunked' });
+      prepare(request, target, rooms, coding === undefined ? {} : { 'transfer-encoding': 'chunked' });
       const journey = startJourney(rooms, request.rawHeaders);
       const passing: PassedRequest = new PassedRequest(request, response, journey, () => {
         const fail = (error?: unknown): void => passing.failed(asError(error));
@@ -74,7 +76,7 @@ export function createPassthrough(rooms: PassthroughRooms): Passthrough {
     },
     upgrade(request, socket, head, target) {
       if (closing) return refuseUpgrade(request, socket, CLOSED);
-      prepare(request, target, rooms.trustProxy, { connection: 'Upgrade', upgrade: 'websocket' });
+      prepare(request, target, rooms, { connection: 'Upgrade', upgrade: 'websocket' });
       const journey = startJourney(rooms, request.rawHeaders);
       const passing = passUpgrade(request, socket, journey);
       run(request, { passing, journey }, socket);
@@ -112,9 +114,16 @@ async function reach(journey: Journey): Promise<boolean> {
 }
 
 /** What is sent on is read from the request itself. */
-function prepare(request: IncomingMessage, target: string, hops: number, more: Record<string, string>): void {
+function prepare(
+  request: IncomingMessage,
+  target: string,
+  { trustProxy, self }: PassthroughRooms,
+  more: Record<string, string>,
+): void {
   request.url = target;
-  request.headers = { ...passedHeaders(request, hops), ...more };
+  const headers = passedHeaders(request, trustProxy);
+  const via = [...[headers[HEADER.affinityVia] ?? []].flat(), self].join(', ');
+  request.headers = { ...headers, ...more, [HEADER.affinityVia]: via };
 }
 
 /** Sets the `Host` for that backend; returns the scheme of the way there. */

@@ -21,7 +21,7 @@ export function prepare(options: ProxyOptions, listens: boolean, found: readonly
   const { backends, sessions, logger, registry, ...rest } = { ...options };
   const own = isOwn(backends) ? backends : undefined;
   const lacking = partFaults({ sessions, backends: own, logger, registry });
-  const parsed = checkOptions(own === undefined ? { ...rest, backends } : { ...rest, ...NOWHERE });
+  const parsed = checkOptions(own === undefined ? { ...rest, backends } : { ...rest, ...NOWHERE }, listens);
   const faults = [
     ...found,
     ...(own === undefined ? [] : unfit(rest, DISCOVERING, 'backends of your own')),
@@ -44,7 +44,7 @@ export function prepare(options: ProxyOptions, listens: boolean, found: readonly
 
 const DISCOVERING = ['dns', 'cloudMap', 'backendPort'] as const;
 /** Stands for a list of backends where there is none: it is not used. */
-const NOWHERE = { backends: ['http://0.0.0.0:1'], dns: undefined, cloudMap: undefined, backendPort: undefined };
+const NOWHERE = { backends: ['http://nowhere.invalid'], dns: undefined, cloudMap: undefined, backendPort: undefined };
 const REGISTRY_TAKEN =
   'registry: expected one that holds no metrics of mcp-affinity yet; give each its own, and serve each at a path of its own';
 

@@ -1,5 +1,5 @@
 /** Answers of our own: fixed sentences, in whatever state the client's answer is. */
-import { CODE } from './contract.ts';
+import { CODE, HEADER } from './contract.ts';
 import type { JsonRpcId, RawHeaders, Refusal, Sink } from './contract.ts';
 import { findMessages } from './json-text.ts';
 import { errorMessage } from './jsonrpc.ts';
@@ -47,6 +47,14 @@ export const CLOSED: Refusal = {
   message: 'Service unavailable: the proxy is stopping, try again',
   retryAfter: 1,
 };
+/** Nothing of it has run. */
+export const LOOP: Refusal = {
+  kind: 'refuse',
+  status: 508,
+  code: CODE.server,
+  message: 'Loop detected: the request has passed this proxy before',
+  mark: 'loop',
+};
 export const ID_TAKEN: Refusal = {
   kind: 'refuse',
   status: 502,
@@ -72,7 +80,7 @@ export function refuse(
   extra: RawHeaders = [],
   asked?: Buffer,
 ): void {
-  const { status, code, message, retryAfter } = refusal;
+  const { status, code, message, retryAfter, mark } = refusal;
   if (sink.shown === 'body') return sink.cut();
   const texts = numberTexts(ids, asked);
   const error = JSON.stringify({ code, message });
@@ -86,8 +94,10 @@ export function refuse(
   }
   const errors = (ids.length === 0 ? [null] : ids).map(write);
   const body = Buffer.from(errors.length === 1 ? errors.join('') : `[${errors.join(',')}]`);
-  const wait = retryAfter === undefined ? [] : ['retry-after', String(retryAfter)];
-  sink.head(status, ['content-type', 'application/json', 'content-length', String(body.length), ...wait, ...extra]);
+  const more = [...extra];
+  if (retryAfter !== undefined) more.push('retry-after', String(retryAfter));
+  if (mark !== undefined) more.push(HEADER.affinityMark, mark);
+  sink.head(status, ['content-type', 'application/json', 'content-length', String(body.length), ...more]);
   sink.chunk(body);
   return sink.end();
 }

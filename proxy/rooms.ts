@@ -2,11 +2,13 @@
 import { randomUUID } from 'node:crypto';
 import { discover, openRegistry } from './adapters.ts';
 import { boundedSet } from './bounded-set.ts';
+import type { Listening } from './addresses.ts';
 import { drainableBackends } from './backends/drains.ts';
 import type { DrainableBackends, Marks } from './backends/drains.ts';
 import { reportedBackends } from './backends/releases.ts';
 import type { Config } from './config.ts';
 import { createConfirmations } from './confirmations.ts';
+import { HEADER } from './contract.ts';
 import type { Backend, Backends, Exchange, RawHeaders, Session, Sessions } from './contract.ts';
 import { createEjections } from './ejections.ts';
 import type { Telemetry } from './events.ts';
@@ -33,10 +35,14 @@ export type Given = {
   readonly backends?: Backends | undefined;
   /** Said to every backend. */
   readonly mark?: RawHeaders;
+  /** Where the proxy listens: no backend's address. */
+  readonly listening?: Listening | undefined;
 };
 
 export interface House {
   readonly router: Router;
+  /** The proxy's name in `Mcp-Affinity-Via`: another one's never. */
+  readonly self: string;
   /** Takes what is not the MCP endpoint's, where that is wanted. */
   readonly elsewhere: Passthrough | undefined;
   readonly backends: DrainableBackends;
@@ -62,7 +68,9 @@ export function buildHouse(config: Config, telemetry: TelemetryWithMetrics, give
   const registry = openRegistry(config, record, given.sessions);
   const confirmations = createConfirmations(Date.now);
   const onDisconnect = (origin: string): void => confirmations.disconnected(origin);
-  const ways = openWays(config, record, { ...given, onDisconnect }, registry.drains);
+  const self = randomUUID();
+  const mark = [...(given.mark ?? []), HEADER.affinityVia, self];
+  const ways = openWays(config, record, { ...given, mark, onDisconnect }, registry.drains);
   const { upstream, backends, zone, found, answers, leave } = ways;
   const { sessions, orders, watched, activity, peers, settleMs } = registry;
   const shared = { sessions, backends, upstream, telemetry, now: Date.now, draw: Math.random, token: randomUUID };
@@ -104,7 +112,8 @@ export function buildHouse(config: Config, telemetry: TelemetryWithMetrics, give
   });
   return {
     router: createRouter(rooms),
-    elsewhere: config.passthrough ? createPassthrough({ ...config, ...rooms }) : undefined,
+    self,
+    elsewhere: config.passthrough ? createPassthrough({ ...config, ...rooms, self }) : undefined,
     backends,
     orders,
     byHash: registry.byHash,
@@ -144,7 +153,7 @@ function openWays(config: Config, record: Telemetry['record'], given: GivenWays,
     onRelease,
   });
   const hearers = { onHung: (origin: string) => upstream.sever(origin), onRelease };
-  const discovery = discover(config, record, hearers, given.backends);
+  const discovery = discover(config, record, hearers, given);
   const reported = reportedBackends(discovery.backends);
   const backends = drainableBackends(reported, drains, { record, members: discovery.members });
   const { found, zone, answers } = discovery;

@@ -3,13 +3,14 @@ import { ServerResponse } from 'node:http';
 import type { ClientRequest, IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import { HEADER } from './contract.ts';
-import type { RawHeaders, Refusal } from './contract.ts';
+import type { Refusal } from './contract.ts';
 import { isSendable } from './head.ts';
 import { limitInterim } from './interim.ts';
 import type { Journey } from './journey.ts';
+import { Looped, saysLoop } from './loops.ts';
 import { show } from './passing.ts';
 import type { Passing } from './passing.ts';
-import { OUTCOME_UNKNOWN, STOPPING, refuse } from './refusal.ts';
+import { LOOP, OUTCOME_UNKNOWN, STOPPING, refuse } from './refusal.ts';
 import { ResponseSink } from './sink.ts';
 
 /** How long a peer may take to end its side, once the other has ended or we stop, in milliseconds. */
@@ -19,7 +20,7 @@ const HANG_UP_MS = 1000;
 export function refuseUpgrade(
   request: IncomingMessage,
   socket: Socket,
-  refusal: Pick<Refusal, 'code' | 'message' | 'retryAfter'> & { readonly status: number },
+  refusal: Pick<Refusal, 'code' | 'message' | 'retryAfter' | 'mark'> & { readonly status: number },
 ): void {
   if (socket.destroyed || !socket.writable) return void socket.destroy();
   refuse(new ResponseSink(responseOn(request, socket), { closing: () => true }), refusal, []);
@@ -60,12 +61,8 @@ export function passUpgrade(
     refuseUpgrade(request, socket, refusal);
   }
   function answered(answer: IncomingMessage): void {
-    // httpxy writes a head unchecked; one that it takes for an upgrade it leaves to others.
-    Object.assign(answer, { upgrade: true });
     if (ending !== undefined || !socket.writable) return void answer.destroy();
-    const shown = showAnswer(answer, journey.shown(answer.rawHeaders), request, socket);
-    status = shown ? (answer.statusCode ?? 502) : OUTCOME_UNKNOWN.status;
-    ending = shown ? 'answered' : 'lost';
+    [status, ending] = passAnswer(answer, request, socket, journey);
     return undefined;
   }
   function stop(): void {
@@ -83,6 +80,7 @@ export function passUpgrade(
       socket.once('close', () => sent.destroy());
       limitInterim(sent);
       sent.once('response', answered);
+      leaveAnswerToUs(sent);
       sent.once('upgrade', (answer: IncomingMessage, other: Socket) => {
         status = 101;
         ending = 'answered';
@@ -111,22 +109,44 @@ export function passUpgrade(
   };
 }
 
-/** The backend takes no upgrade: its answer is the client's. False where it cannot be sent: the client gets ours. */
-function showAnswer(answer: IncomingMessage, raw: RawHeaders, request: IncomingMessage, socket: Socket): boolean {
+/**
+ * httpxy writes the head of an answer unchecked; one that it takes for an upgrade it leaves to others. While it looks, the
+ * answer is one: its listener comes between these two. Node looks at the same flag afterwards.
+ */
+function leaveAnswerToUs(sent: ClientRequest): void {
+  const flag = (upgrade: boolean) => (answer: IncomingMessage) => void Object.assign(answer, { upgrade });
+  sent.prependOnceListener('response', flag(true));
+  process.nextTick(() => sent.once('response', flag(false)));
+}
+
+/** The backend takes no upgrade: its answer is the client's, or one of ours where it is none. Returns what the client sees. */
+function passAnswer(
+  answer: IncomingMessage,
+  request: IncomingMessage,
+  socket: Socket,
+  journey: Journey,
+): [number, 'answered' | 'refused' | 'lost'] {
+  const response = responseOn(request, socket);
+  const refuseWith = (refusal: Refusal): void =>
+    refuse(new ResponseSink(response, { closing: () => true }), refusal, []);
+  if (saysLoop(answer.statusCode, answer.rawHeaders)) {
+    answer.resume();
+    refuseWith(journey.fail(new Looped()));
+    return [LOOP.status, 'refused'];
+  }
   let refused = false;
   answer.once('error', () => {
     if (!refused) socket.destroy();
   });
   socket.once('close', () => answer.destroy());
-  const response = responseOn(request, socket);
   try {
-    show(answer, raw, response, true);
-    return true;
+    show(answer, journey.shown(answer.rawHeaders), response, true);
+    return [answer.statusCode ?? 502, 'answered'];
   } catch {
     refused = true;
     answer.destroy();
-    refuse(new ResponseSink(response, { closing: () => true }), OUTCOME_UNKNOWN, []);
-    return false;
+    refuseWith(OUTCOME_UNKNOWN);
+    return [OUTCOME_UNKNOWN.status, 'lost'];
   }
 }
 

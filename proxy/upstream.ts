@@ -16,6 +16,7 @@ import type { KnownPaths } from './known-paths.ts';
 import { redirectTarget, withoutInside } from './redirect.ts';
 import type { Sent } from './redirect.ts';
 import { newInterimLimit } from './interim.ts';
+import { saysLoop } from './loops.ts';
 
 export type UpstreamOptions = {
   /**
@@ -144,7 +145,8 @@ function tryAt(means: Means, agent: Agent, hop: Hop): Promise<Ended> {
 
 function readHead({ told, paths }: Means, hop: Hop, status: number, raw: RawHeaders): ReturnType<Trying['read']> {
   const { exchange, to, target } = hop;
-  told.onAnswer?.(to);
+  // A request that came back was not answered there.
+  if (!saysLoop(status, raw)) told.onAnswer?.(to);
   const instead = hop.hop < MAX_HOPS ? redirectTarget(status, raw, hop) : undefined;
   if (instead !== undefined) return { instead };
   paths.answered(to, exchange.target, target, { status, headers: raw });

@@ -13,6 +13,8 @@ export type RoundsOptions = MembersOptions & {
   readonly refreshMs?: number;
   /** Hears whether the last round named anybody, when that, or the cause of it, changes. */
   readonly record?: (event: RoutingEvent) => void;
+  /** Why an origin that was named cannot be a backend's: it is no member, and `record` hears of it once. By default any can. */
+  readonly refuse?: (origin: string) => string | undefined;
   /** Random numbers in [0, 1). */
   readonly draw?: () => number;
 };
@@ -42,10 +44,13 @@ export function askedBackends(round: Round, options: RoundsOptions): AskedBacken
   let unheard = 0;
   let closed = false;
 
+  const usable = newFilter(options);
   function take({ records, heard, cause }: Asked<Member>): void {
     if (closed) return;
-    set(records);
-    tell(heard ? undefined : (cause ?? 'nobody was named'));
+    const members = usable(records);
+    set(members);
+    if (heard && members.length === 0) tell(NO_USE);
+    else tell(heard ? undefined : (cause ?? 'nobody was named'));
   }
   async function refresh(): Promise<void> {
     const asked = await round(take);
@@ -67,6 +72,23 @@ export function askedBackends(round: Round, options: RoundsOptions): AskedBacken
       await backends.close();
     },
   };
+}
+
+const NO_USE = 'no address that it names can be a backend';
+/** Refusals that are remembered, so that each is said once. */
+const MOST_SAID = 1000;
+
+function newFilter({ refuse, record }: RoundsOptions): (members: readonly Member[]) => readonly Member[] {
+  const said = new Set<string>();
+  return (members) =>
+    members.filter(({ id, origin }) => {
+      const cause = refuse?.(origin);
+      if (cause === undefined) return true;
+      const key = `${id} ${origin}`;
+      if (!said.has(key) && said.size < MOST_SAID) record?.({ type: 'unusable', backend: id, origin, cause });
+      said.add(key);
+      return false;
+    });
 }
 
 /** Takes why a round named nobody, or that it did; says so when it is news. */

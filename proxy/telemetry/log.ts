@@ -35,6 +35,7 @@ function levelOf(event: RoutingEvent): Level {
       return event.state === 'ignored' ? 'warn' : 'info';
     case 'suspect':
     case 'unusable-id':
+    case 'unusable':
       return 'warn';
     case 'stopped':
       return event.clean ? 'info' : 'warn';

@@ -216,6 +216,7 @@ function count(metrics: Counters, event: RoutingEvent): void {
     case 'stopped':
     case 'order':
     case 'drain':
+    case 'unusable':
       return undefined;
   }
 }

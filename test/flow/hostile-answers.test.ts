@@ -163,6 +163,7 @@ async function fault(asked: string, name: string): Promise<string | undefined> {
   void client.closed.then(() => (closed = true));
   try {
     await until('a head', () => HEAD.test(client.text) || (closed && client.text === '' && BREAKS.test(name)), 5000);
+    if (client.text.split('HTTP/1.1 ').length > 2) return `${name}: two answers`;
   } catch {
     return `${name}: ${JSON.stringify(client.text.slice(0, 200))}`;
   } finally {

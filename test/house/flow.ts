@@ -183,7 +183,8 @@ export async function startProxy(
   flags: readonly string[],
   given: Given = {},
 ): Promise<TestProxy> {
-  const args = ['--port', '0', '--ops-port', '0', '--drain-seconds', '1', ...flags];
+  // Backends that a test's DNS or Cloud Map names are on this machine.
+  const args = ['--port', '0', '--ops-port', '0', '--drain-seconds', '1', '--allow-loopback', 'on', ...flags];
   const parsed = parseConfig([...args, ...origins.flatMap((origin) => ['--backend', origin])], {});
   if (parsed.kind === 'faults') throw new Error(parsed.faults.join('\n'));
   const telemetry = createTelemetry({ level: 'error', destination: { write() {} } });

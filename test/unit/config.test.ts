@@ -31,6 +31,7 @@ describe('what is taken', () => {
       backendPort: undefined,
       backendHost: undefined,
       refreshSeconds: 2,
+      allowLoopback: false,
       healthPath: undefined,
       redis: undefined,
       sessionTtl: 86_400,
@@ -54,7 +55,7 @@ describe('what is taken', () => {
 
   test('every flag', () => {
     const flags = `--port 0 --host 0.0.0.0 --ops-port 1 --ops-host ::1 --path /a/b --backend https://B:443 --backend http://[::1]:1
-      --discovery static --refresh 0.5 --health-path /health --redis rediss://u:p%40@r:6380/1 --session-ttl 60 --hold-seconds 0 --answer-seconds 2.5 --on-session-lost not-found
+      --discovery static --refresh 0.5 --allow-loopback on --health-path /health --redis rediss://u:p%40@r:6380/1 --session-ttl 60 --hold-seconds 0 --answer-seconds 2.5 --on-session-lost not-found
       --replay never --allowed-host MCP.example.com --allowed-origin HTTPS://App.example.com:443 --max-body 10
       --trust-proxy 2 --passthrough off --drain-seconds 0.5 --log-level debug --chaos-migrate on --max-sessions-per-backend 50 --zone eu-west-1a --emf mcp/x`;
     expect(config(flags.split(/\s+/))).toEqual({
@@ -70,6 +71,7 @@ describe('what is taken', () => {
       backendPort: undefined,
       backendHost: undefined,
       refreshSeconds: 0.5,
+      allowLoopback: true,
       healthPath: '/health',
       redis: ['rediss://u:p%40@r:6380/1'],
       sessionTtl: 60,
