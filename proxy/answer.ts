@@ -12,6 +12,8 @@ import { eventOf, eventSplitter, readEvent } from './sse.ts';
 
 /** Longer bodies are shown as they come. */
 const WHOLE_BYTES = 1024 * 1024;
+/** An event id that can be sent back: a header field takes nothing else (RFC 9110, section 5.5). */
+const CURSOR = /^[\t\x20-\x7E\x80-\xFF]+$/;
 /** Events up to this are read; a larger one is passed on in pieces. */
 const EVENT_BYTES = 8 * 1024 * 1024;
 
@@ -111,7 +113,7 @@ function streamAnswer(reading: Reading, status: number): Answer {
 
   function pass(raw: Buffer): boolean {
     const { id, data } = readEvent(raw);
-    const cursor = id === undefined || id === '' ? {} : { id };
+    const cursor = id !== undefined && CURSOR.test(id) ? { id } : {};
     if (cursor.id !== undefined) resumable = true;
     if (listening && epoch === 0 && !mayAsk(data)) return sink.event({ ...cursor, raw, messages: [] });
     const parsed = data === undefined || data === '' ? undefined : parseMessages(data);

@@ -109,9 +109,9 @@ test('events on a listening stream, and where it goes on from', async () => {
   const cancelled = (id: string): string =>
     `{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":${id},${ODD}}}`;
   const said = `[ ${cancelled('1.0')},{"jsonrpc":"2.0","method":"x","params":{"requestId":1,${ODD}}} ]`;
-  streamed(listening, `\xef\xbb\xbfretry: 5\r\nid: a\xff\r\ndata:${said}\r\n: end\r\n\r\n`);
+  streamed(listening, `\xef\xbb\xbfretry: 5\r\nid: a\xc3\xa9\r\ndata:${said}\r\n: end\r\n\r\n`);
   const shown = said.replace(cancelled('1.0'), cancelled('"e1|n|1.0"'));
-  await listener.saw(`\xef\xbb\xbfretry: 5\r\nid: e1|a\xff\r\ndata:${shown}\r\n: end\r\n\r\n`);
+  await listener.saw(`\xef\xbb\xbfretry: 5\r\nid: e1|a\xc3\xa9\r\ndata:${shown}\r\n: end\r\n\r\n`);
 });
 
 test('the part of a batch that was not answered, and an answer in JSON that goes on a stream', async () => {
@@ -151,4 +151,24 @@ test.each(['nothing', 'a stream'])('the ids in an error of the proxy’s own, wh
   const errors = [error('9007199254740993'), error('2.0'), error('"3"')];
   const events = errors.map((one) => `event: message\ndata: ${one}\n\n`).join('');
   expect((await client.answer()).body).toBe(shown === 'nothing' ? `[${errors.join(',')}]` : events);
+});
+
+test.each([
+  ['5', ['5']],
+  ['caf\u00E9', ['caf\u00E9']],
+  ['\u{1F600}', []],
+  ['a\u0001', []],
+  ['a\u0000', []],
+])('a stream is attached again whatever its event ids are: %j', async (id, cursor) => {
+  const { edge, home } = await begin();
+  const listener = await edge.dial();
+  listener.send(request('GET /mcp', [SESSION, 'accept: text/event-stream']));
+  const listening = await home.next();
+  listening.stream().chunk(`id: ${id}\ndata: x\n\n`);
+  await listener.saw(Buffer.from(`id: ${id}\ndata: x\n\n`).toString('latin1'));
+  listening.reset();
+  const again = await home.next();
+  expect(again.all('last-event-id')).toEqual(cursor);
+  again.stream().chunk('data: y\n\n');
+  await listener.saw('data: y\n\n');
 });
