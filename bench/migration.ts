@@ -21,7 +21,18 @@ type Street = {
 async function build(proxies: number, env: Readonly<Record<string, string>> = {}): Promise<Street> {
   const servers = await startServers(['a', 'b', 'c'], env);
   const redis = await startRedis();
-  const flags = ['--port', '0', '--ops-port', '0', '--redis', redis.url, '--log-level', 'error'];
+  const flags = [
+    '--port',
+    '0',
+    '--ops-port',
+    '0',
+    '--lame-duck-seconds',
+    '0',
+    '--redis',
+    redis.url,
+    '--log-level',
+    'error',
+  ];
   const backends = servers.origins.flatMap((origin) => ['--backend', origin]);
   const started = await Promise.all(
     Array.from({ length: proxies }, () => start('proxy/cli.ts', [...flags, ...backends])),
@@ -144,7 +155,7 @@ async function migrationsOf({ opsOrigin }: Running): Promise<number> {
 /** With `--chaos-migrate` each call migrates its session: what that costs beside the same calls without. */
 async function migrationsPerCore(calls: number): Promise<void> {
   const backends = await Promise.all([start('bench/backend.ts'), start('bench/backend.ts')]);
-  const flags = ['--port', '0', '--ops-port', '0', '--log-level', 'error'];
+  const flags = ['--port', '0', '--ops-port', '0', '--lame-duck-seconds', '0', '--log-level', 'error'];
   const cost = async (chaos: string): Promise<number> => {
     const proxy = await start('proxy/cli.ts', [
       ...flags,

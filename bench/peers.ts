@@ -19,7 +19,17 @@ export const BARE_PIPE = 'bare undici pipe';
 export async function startPeers(): Promise<Peers> {
   const backend = await start('bench/backend.ts');
   const proxy = (...args: string[]) =>
-    start('proxy/cli.ts', ['--port', '0', '--ops-port', '0', '--backend', backend.origin, ...args]);
+    start('proxy/cli.ts', [
+      '--port',
+      '0',
+      '--ops-port',
+      '0',
+      '--lame-duck-seconds',
+      '0',
+      '--backend',
+      backend.origin,
+      ...args,
+    ]);
   const peers: Peer[] = [
     { name: BARE_PIPE, ...(await start('bench/bare-pipe.ts', [backend.origin])) },
     { name: 'mcp-affinity, in memory', ...(await proxy()) },

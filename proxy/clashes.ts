@@ -34,6 +34,12 @@ export function clashes({ given, wanted }: Read, listens: boolean): readonly str
       `${given.get('opsPort')?.source}: expected another port than the MCP port, got ${shown(first('opsPort'))}`,
     );
   }
+  if (Number(first('lameDuckSeconds')) > Number(first('drainSeconds'))) {
+    const { source } = given.get('lameDuckSeconds') ?? { source: wanted('lameDuckSeconds') };
+    faults.push(
+      `${source}: expected at most --drain-seconds (${first('drainSeconds')}), which counts it, got ${shown(first('lameDuckSeconds'))}`,
+    );
+  }
   return faults;
 }
 

@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { ORIGIN, readOrigin } from './backend-origin.ts';
 import { clashes, discoveryOf } from './clashes.ts';
+import { CLOUD_MAP, DNS_NAME, readCloudMapName, readDnsName } from './discovery-names.ts';
 import { type Read, readObject, readOptions, shown } from './given.ts';
 import { OPTIONS, type Option, optionOf } from './options.ts';
 import { REDIS_URL, readRedisUrls } from './redis-url.ts';
@@ -61,8 +62,10 @@ export type Config = {
   readonly trustProxy: number;
   /** Whether paths other than the MCP endpoint's go to a backend. */
   readonly passthrough: boolean;
-  /** How long our own shutdown may take. */
+  /** How long our own shutdown may take in all, its lame duck included. */
   readonly drainSeconds: number;
+  /** How long we serve on after SIGTERM, not ready any more, before the listener closes; at most `drainSeconds`. */
+  readonly lameDuckSeconds: number;
   /** Metrics for CloudWatch among the log lines, under this name of the service; undefined writes none. */
   readonly emf: string | undefined;
   readonly logLevel: 'error' | 'warn' | 'info' | 'debug';
@@ -76,6 +79,8 @@ export type Parsed =
 /** A day: beyond it a wait is a mistake, and timers end at 24 days. */
 const LONGEST_WAIT = 86_400;
 const LONGEST_LIFE = 366 * 86_400;
+/** Seconds; most load balancers have noticed by then. */
+const LAME_DUCK = 5;
 /** A body is one Buffer. */
 const LARGEST_BODY = 1_073_741_824;
 
@@ -96,6 +101,10 @@ const listenHost = formed(/^[\w:.][\w:.-]*$/, 'an IP address or host name');
 const HOST = /^([a-z\d][\w.-]*|\[[\da-f:.]+\])(:\d{1,5})?$/i;
 const seconds = number(0, LONGEST_WAIT, 'seconds');
 
+const wrong = (context: z.RefinementCtx, message: string) => {
+  context.addIssue({ code: 'custom', message });
+  return z.NEVER;
+};
 const url = (value: string) => (URL.canParse(value) ? new URL(value) : undefined);
 
 const OPS_TOKEN = 'a token of 16 characters or more (letters, digits and -._~+/=)';
@@ -113,29 +122,13 @@ const path = z
 
 const backend = z.string(ORIGIN).transform((value, context) => {
   const read = readOrigin(value);
-  if (read.kind === 'origin') return read.origin;
-  context.addIssue({ code: 'custom', message: read.expected });
-  return z.NEVER;
+  return read.kind === 'origin' ? read.origin : wrong(context, read.expected);
 });
 
-const DNS_NAME = 'a DNS name with a port, as in mcp.internal:3000, or one with SRV records, as in _mcp._tcp.internal';
-/** The last label of a host name is no number: that would be an IPv4 address (RFC 3696, section 2). */
-const dnsName = z.string(DNS_NAME).transform((value, context) => {
-  const [, name = '', port] = /^((?:[\w-]{1,63}\.)*(?!\d+\.?(?::|$))[\w-]{1,63}\.?)(?::(\d{1,5}))?$/.exec(value) ?? [];
-  const wrong = port !== undefined && (Number(port) < 1 || Number(port) > 65_535);
-  if (name !== '' && name.length <= 253 && !wrong) return { name, port: port === undefined ? undefined : Number(port) };
-  context.addIssue({ code: 'custom', message: DNS_NAME });
-  return z.NEVER;
-});
-
-const CLOUD_MAP = 'a Cloud Map namespace and service, as in mcp.local/server';
-/** A namespace's name, or its ARN, may hold a slash; a service's may not. */
-const cloudMapService = z.string(CLOUD_MAP).transform((value, context) => {
-  const [, namespace, service] = /^([!-~]{1,1024})\/([\w.-]{1,127})$/.exec(value) ?? [];
-  if (namespace !== undefined && service !== undefined) return { namespace, service };
-  context.addIssue({ code: 'custom', message: CLOUD_MAP });
-  return z.NEVER;
-});
+const dnsName = z.string(DNS_NAME).transform((value, context) => readDnsName(value) ?? wrong(context, DNS_NAME));
+const cloudMapService = z
+  .string(CLOUD_MAP)
+  .transform((value, context) => readCloudMapName(value) ?? wrong(context, CLOUD_MAP));
 
 const redisUrls = z.array(z.string(REDIS_URL)).superRefine((urls, context) => {
   const read = readRedisUrls(urls);
@@ -198,6 +191,7 @@ const SCHEMA = z.object({
   trustProxy: whole(0, 32, 'a whole number of proxies'),
   passthrough: choice('on', 'off').transform((value) => value === 'on'),
   drainSeconds: seconds,
+  lameDuckSeconds: seconds.optional(),
   emf: z
     .string(EMF)
     .regex(/^[\w./-]{1,250}$/, EMF)
@@ -235,9 +229,20 @@ function check(read: Read, listens: boolean): Parsed {
   if (!parsed.success || all.length > 0) return { kind: 'faults', faults: all };
   const { dns, cloudMap, backendPort, healthPath, opsToken, redis, zone, allowedHosts, allowedOrigins, ...rest } =
     parsed.data;
-  const { discovery = discoveryOf(given), opsHost = rest.host, maxSessions = Infinity, backendHost } = rest;
+  const {
+    discovery = discoveryOf(given),
+    opsHost = rest.host,
+    maxSessions = Infinity,
+    backendHost,
+    drainSeconds,
+  } = rest;
+  // Half at least is left for what runs.
+  const { lameDuckSeconds = Math.min(LAME_DUCK, drainSeconds / 2) } = rest;
   const optional = { dns, cloudMap, backendPort, healthPath, opsToken, redis, zone, allowedHosts, allowedOrigins };
-  return { kind: 'config', config: { ...rest, ...optional, discovery, opsHost, maxSessions, backendHost } };
+  return {
+    kind: 'config',
+    config: { ...rest, ...optional, discovery, opsHost, maxSessions, backendHost, lameDuckSeconds },
+  };
 }
 
 function fault(issue: z.core.$ZodIssue, { given, wanted }: Read): string {

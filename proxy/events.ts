@@ -80,6 +80,8 @@ export type RoutingEvent =
       readonly backends: readonly string[];
     }
   | { readonly type: 'stopping'; readonly signal: string }
+  /** A signal that changes nothing. */
+  | { readonly type: 'ignored'; readonly signal: string }
   | { readonly type: 'stopped'; readonly clean: boolean }
   /** A bug: the exchange got a 500, the process goes on. */
   | { readonly type: 'fault'; readonly error: Error };

@@ -16,7 +16,10 @@ export type { LogDestination } from './telemetry/log.ts';
 export interface Proxy {
   /** Rejects when a port cannot be had; it may be called again then. */
   listen(): Promise<{ readonly port: number; readonly opsPort: number }>;
-  /** Takes nothing new, finishes what runs, ends the rest after `drainSeconds`. Idempotent, and for good. */
+  /**
+   * Serves on for `lameDuckSeconds` while `/readyz` is 503, then takes nothing new, finishes what runs, and ends the rest
+   * `drainSeconds` after the call. Idempotent, and for good.
+   */
   close(): Promise<void>;
 }
 

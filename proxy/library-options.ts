@@ -84,7 +84,7 @@ export type AffinityOptions = {
    * have said is dropped. Default: 0.
    */
   readonly trustProxy?: number | undefined;
-  /** Seconds that `close()` may take to finish what runs. Default: 25. */
+  /** Seconds that `close()` may take in all. Default: 25. */
   readonly drainSeconds?: number | undefined;
   /** Metrics for CloudWatch among the log lines, in the embedded metric format: `on`, or a name for `Service`. Default: off. */
   readonly emf?: string | undefined;
@@ -110,6 +110,12 @@ export type ProxyOptions = AffinityOptions & {
   readonly opsToken?: string | undefined;
   /** The MCP endpoint's path, exactly, the same at the backends. Default: /mcp. */
   readonly path?: string | undefined;
+  /**
+   * Seconds, at most `drainSeconds`, for which `close()` serves on with `Connection: close` before the listener closes, while
+   * `/readyz` is 503: more than the load balancer's check interval times its threshold. 0 closes at once. Default: 5, at most
+   * half of `drainSeconds`.
+   */
+  readonly lameDuckSeconds?: number | undefined;
   /** Whether other paths, WebSockets included, go to any healthy backend; else they get 404. Default: on. */
   readonly passthrough?: boolean | undefined;
 };

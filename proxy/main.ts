@@ -1,11 +1,13 @@
 /** Listens on both ports, and shuts down gracefully. */
 import { createServer } from 'node:http';
 import type { Server } from 'node:http';
-import type { AddressInfo, Socket } from 'node:net';
+import type { AddressInfo } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
 import { DEADLINES, createDoorServer } from './app.ts';
 import type { Deadlines } from './app.ts';
 import { asError } from './as-error.ts';
 import type { Config } from './config.ts';
+import { trackConnections } from './connections.ts';
 import { createDoor } from './door.ts';
 import { createOperations } from './operations.ts';
 import { buildHouse } from './rooms.ts';
@@ -19,11 +21,20 @@ import { version } from './version.ts';
 export interface Running {
   readonly port: number;
   readonly opsPort: number;
-  /** Takes nothing new, finishes what runs, cuts what is left after `drainSeconds`. Idempotent. */
-  stop(): Promise<void>;
+  /**
+   * Is not ready any more and serves on for `lameDuckSeconds`, with `Connection: close`; then takes nothing new, ends the
+   * listening streams, finishes what runs, and cuts what is left `drainSeconds` after the call. Idempotent.
+   */
+  stop(how?: { readonly lameDuck: boolean }): Promise<void>;
 }
 
-/** Resolves with the process's exit code, after SIGTERM or SIGINT; a second signal exits at once, with 1. */
+/** Their default in Node ends the process, or opens its inspector. */
+const IGNORED = ['SIGHUP', 'SIGUSR1', 'SIGUSR2'] as const;
+
+/**
+ * Resolves with the process's exit code, after SIGTERM, or after SIGINT, which a person sends who does not want to wait for
+ * a lame duck; a second signal exits at once, with 1.
+ */
 export async function run(config: Config): Promise<number> {
   const telemetry = createTelemetry({ level: config.logLevel, emf: config.emf });
   endOnFault(telemetry);
@@ -38,6 +49,7 @@ export async function run(config: Config): Promise<number> {
       });
     }
   });
+  for (const signal of IGNORED) process.on(signal, () => telemetry.record({ type: 'ignored', signal }));
   let running: Running;
   try {
     running = await start(config, telemetry);
@@ -45,8 +57,9 @@ export async function run(config: Config): Promise<number> {
     process.stderr.write(`mcp-affinity: ${error instanceof Error ? error.message : String(error)}\n`);
     return 1;
   }
-  telemetry.record({ type: 'stopping', signal: await told });
-  await running.stop();
+  const signal = await told;
+  telemetry.record({ type: 'stopping', signal });
+  await running.stop({ lameDuck: signal === 'SIGTERM' });
   telemetry.close();
   telemetry.record({ type: 'stopped', clean: true });
   return 0;
@@ -79,24 +92,30 @@ export async function start(
   const door = createDoor(house.router, config, telemetry);
   const { elsewhere, self } = house;
   const server = createDoorServer({ rules: { ...config, self }, door, elsewhere, telemetry }, deadlines);
-  const leaveUnused = closeUnused(server);
+  const connections = trackConnections(server);
   const ops = createServer(createOperations(config, house, telemetry, [status.router], ready));
 
   async function closeRooms(): Promise<void> {
     status.close();
-    await Promise.all([house.close(), closed(ops, 0)]);
+    await Promise.all([house.close(), closeAtOnce(ops)]);
   }
   function cut(): void {
     door.cut();
     elsewhere?.cut();
   }
-  async function stop(): Promise<void> {
+  async function stop(lameDuck: boolean): Promise<void> {
     listening = false;
-    const finished = closed(server, config.drainSeconds * 1000, cut);
-    leaveUnused();
+    const end = performance.now() + config.drainSeconds * 1000;
+    const grace = lameDuck ? config.lameDuckSeconds : 0;
+    if (grace > 0) {
+      connections.closeAfterAnswers();
+      await delay(grace * 1000);
+    }
+    await connections.closeListener((config.drainSeconds - grace) * 1000);
+    // Only now: whoever listened comes again at once, and must find another proxy.
     door.close();
     elsewhere?.close();
-    await finished;
+    await connections.ended(end - performance.now(), cut);
     elsewhere?.cut();
     await closeRooms();
   }
@@ -108,7 +127,7 @@ export async function start(
     listening = true;
     const origins = house.backends.list().map(({ origin }) => origin);
     telemetry.record({ type: 'listening', port, opsPort, path: config.path, backends: origins });
-    return { port, opsPort, stop: () => (stopping ??= stop()) };
+    return { port, opsPort, stop: (how) => (stopping ??= stop(how?.lameDuck ?? true)) };
   } catch (error) {
     server.close();
     await closeRooms();
@@ -139,30 +158,9 @@ function portOf(address: AddressInfo | string | null): number {
   return typeof address === 'object' && address !== null ? address.port : 0;
 }
 
-/** Takes no new connections; resolves when the last one is closed. After `graceMs` the rest is cut. */
-function closed(server: Server, graceMs: number, cut: () => void = () => {}): Promise<void> {
+function closeAtOnce(server: Server): Promise<void> {
   return new Promise((resolve) => {
-    const idle = setInterval(() => server.closeIdleConnections(), 50);
-    const deadline = setTimeout(() => {
-      cut();
-      setImmediate(() => server.closeAllConnections());
-    }, graceMs);
-    server.close(() => {
-      clearInterval(idle);
-      clearTimeout(deadline);
-      resolve();
-    });
+    server.close(() => resolve());
+    setImmediate(() => server.closeAllConnections());
   });
-}
-
-/** For a shutdown: closes the connections that have sent nothing yet, which `closeIdleConnections` passes over. */
-function closeUnused(server: Server): () => void {
-  const sockets = new Set<Socket>();
-  server.on('connection', (socket) => {
-    sockets.add(socket);
-    socket.once('close', () => sockets.delete(socket));
-  });
-  return () => {
-    for (const socket of sockets) if (socket.bytesRead === 0) socket.destroy();
-  };
 }

@@ -23,7 +23,7 @@ export interface Middleware {
   close(): Promise<void>;
 }
 
-const LISTENING = ['port', 'host', 'opsPort', 'opsHost', 'opsToken', 'path', 'passthrough'] as const;
+const LISTENING = ['port', 'host', 'opsPort', 'opsHost', 'opsToken', 'path', 'passthrough', 'lameDuckSeconds'] as const;
 
 /**
  * For Express (`app.use('/mcp', sessionAffinity({ … }))`) or as a handler of `node:http`. In front of your servers it

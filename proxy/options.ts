@@ -222,7 +222,14 @@ export const OPTIONS = {
     env: 'DRAIN_SECONDS',
     value: 'SECONDS',
     fallback: '25',
-    meaning: 'how long our own shutdown may take',
+    meaning: 'how long our own shutdown may take in all',
+  },
+  lameDuckSeconds: {
+    flag: 'lame-duck-seconds',
+    env: 'LAME_DUCK_SECONDS',
+    value: 'SECONDS',
+    unset: '5, at most half of --drain-seconds',
+    meaning: 'how long to serve on after SIGTERM, not ready (0: not)',
   },
   emf: {
     flag: 'emf',

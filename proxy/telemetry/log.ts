@@ -41,6 +41,7 @@ function levelOf(event: RoutingEvent): Level {
       return event.clean ? 'info' : 'warn';
     case 'listening':
     case 'stopping':
+    case 'ignored':
     case 'order':
     case 'drain':
       return 'info';

@@ -213,6 +213,7 @@ function count(metrics: Counters, event: RoutingEvent): void {
     case 'unusable-id':
     case 'listening':
     case 'stopping':
+    case 'ignored':
     case 'stopped':
     case 'order':
     case 'drain':

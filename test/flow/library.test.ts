@@ -173,7 +173,7 @@ test('backends of your own are checked like all others, and not closed', async (
   };
   const text: string[] = [];
   const logger = { write: (line: string) => void text.push(line) };
-  const proxy = createProxy({ backends, port: 0, opsPort: 0, healthPath: '/health', logger });
+  const proxy = createProxy({ backends, port: 0, opsPort: 0, lameDuckSeconds: 0, healthPath: '/health', logger });
   const { port } = await proxy.listen();
   const talk = await startTalk(`http://127.0.0.1:${port}/mcp`);
   expect(await talk.task('ping')).toBe('a');
@@ -218,6 +218,7 @@ test('a backend of your own at no origin is left out, and said once; one of a cl
     backends,
     port: 0,
     opsPort: 0,
+    lameDuckSeconds: 0,
     holdSeconds: 0,
     logger: { write: (line) => void text.push(line) },
   });
@@ -298,7 +299,7 @@ describe('the end', () => {
 
   test('of a proxy that could not listen, and of one that never did', async () => {
     const { port, server } = await listen(() => {});
-    const proxy = createProxy({ backends: ['http://127.0.0.1:1'], port, opsPort: 0, ...SILENT });
+    const proxy = createProxy({ backends: ['http://127.0.0.1:1'], port, opsPort: 0, lameDuckSeconds: 0, ...SILENT });
     await expect(proxy.listen()).rejects.toThrow(`--port ${port} on 127.0.0.1 cannot be listened on (EADDRINUSE)`);
     await new Promise((resolve) => server.close(resolve));
     expect((await proxy.listen()).port).toBe(port);
@@ -320,6 +321,7 @@ test('with a registry of your own and Redis beside it, no session leaves its hom
       redis: redis.url,
       port: 0,
       opsPort: 0,
+      lameDuckSeconds: 0,
       ...SILENT,
     });
     onTestFinished(() => proxy.close());

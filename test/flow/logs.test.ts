@@ -50,6 +50,8 @@ test('a line an exchange, a migration, a drain, a dead backend, a change of the 
     'debug',
     '--drain-seconds',
     '1',
+    '--lame-duck-seconds',
+    '0',
     ...origins.flatMap((origin) => ['--backend', origin]),
   ]);
   const traced: typeof fetch = (input, init) => {

@@ -176,7 +176,15 @@ test('what one answers whose registry is its owner’s, which stops, or whose me
   });
   const sessions = memorySessions({ ttlSeconds: 60 });
   const backends = { list: () => [], suspect() {}, onChange: () => () => {}, async close() {} };
-  const proxy = createProxy({ backends, sessions, registry, port: 0, opsPort: 0, logger: { write() {} } });
+  const proxy = createProxy({
+    backends,
+    sessions,
+    registry,
+    port: 0,
+    opsPort: 0,
+    lameDuckSeconds: 0,
+    logger: { write() {} },
+  });
   const { opsPort } = await proxy.listen();
   onTestFinished(() => proxy.close());
   const at = `http://127.0.0.1:${opsPort}`;

@@ -49,6 +49,7 @@ const LEVELS: readonly (readonly string[])[] = [
     'loops',
     'nearest',
     'clashes',
+    'discovery-names',
     'given',
     'options',
     'redis-url',
@@ -91,6 +92,7 @@ const LEVELS: readonly (readonly string[])[] = [
   ],
   [
     'app',
+    'connections',
     'door',
     'body',
     'sink',

@@ -24,6 +24,9 @@ export type Edge = {
   close(): Promise<void>;
 };
 
+/** A test need not wait for a load balancer that is not there. */
+const NOW = ['--lame-duck-seconds', '0'];
+
 export type EdgeOptions = {
   readonly flags?: readonly string[];
   readonly deadlines?: Partial<Deadlines>;
@@ -34,7 +37,7 @@ export type EdgeOptions = {
 export async function startEdge({ flags = [], deadlines = {}, others = [] }: EdgeOptions = {}): Promise<Edge> {
   const a = await startNasty();
   const origins = [a.origin, ...others];
-  const args = ['--port', '0', '--ops-port', '0', '--drain-seconds', '1', '--hold-seconds', '0', ...flags];
+  const args = ['--port', '0', '--ops-port', '0', '--drain-seconds', '1', ...NOW, '--hold-seconds', '0', ...flags];
   const parsed = parseConfig([...args, ...origins.flatMap((origin) => ['--backend', origin])], {});
   if (parsed.kind === 'faults') throw new Error(parsed.faults.join('\n'));
   const telemetry = createTelemetry({ level: 'error', destination: { write() {} } });

@@ -184,7 +184,19 @@ export async function startProxy(
   given: Given = {},
 ): Promise<TestProxy> {
   // Backends that a test's DNS or Cloud Map names are on this machine.
-  const args = ['--port', '0', '--ops-port', '0', '--drain-seconds', '1', '--allow-loopback', 'on', ...flags];
+  const args = [
+    '--port',
+    '0',
+    '--ops-port',
+    '0',
+    '--drain-seconds',
+    '1',
+    '--lame-duck-seconds',
+    '0',
+    '--allow-loopback',
+    'on',
+    ...flags,
+  ];
   const parsed = parseConfig([...args, ...origins.flatMap((origin) => ['--backend', origin])], {});
   if (parsed.kind === 'faults') throw new Error(parsed.faults.join('\n'));
   const telemetry = createTelemetry({ level: 'error', destination: { write() {} } });

@@ -28,7 +28,7 @@ const server = app.listen(0, '127.0.0.1', () => console.log(JSON.stringify(serve
 `;
 const PROXY = `
 import { createProxy } from 'mcp-affinity';
-const proxy = createProxy({ backends: process.argv.slice(2), port: 0, opsPort: 0, logger: { write() {} } });
+const proxy = createProxy({ backends: process.argv.slice(2), port: 0, opsPort: 0, lameDuckSeconds: 0, logger: { write() {} } });
 console.log(JSON.stringify(await proxy.listen()));
 `;
 const TYPED = `
@@ -83,7 +83,11 @@ test('createProxy', async () => {
 test('the bin, as npx finds it', async () => {
   const backends = servers.origins.flatMap((origin) => ['--backend', origin]);
   const bin = join(folder, 'node_modules', '.bin', 'mcp-affinity');
-  expect(await speakThrough(bin, ['--port', '0', '--ops-port', '0', ...backends])).toEqual(['1', '2', '3']);
+  expect(await speakThrough(bin, ['--port', '0', '--ops-port', '0', '--lame-duck-seconds', '0', ...backends])).toEqual([
+    '1',
+    '2',
+    '3',
+  ]);
   const { stdout } = await run('npx', ['--no-install', 'mcp-affinity', '--version'], { cwd: folder });
   const manifest = z
     .object({ version: z.string() })
@@ -102,7 +106,11 @@ test('the proxy in one command, as README.md has it', async () => {
   expect(words.filter((word) => word.startsWith('http'))).toHaveLength(servers.origins.length);
   const origins = [...servers.origins];
   const own = words.map((word) => (word.startsWith('http') ? (origins.shift() ?? '') : word));
-  expect(await speakThrough(npx, [...own, '--port', '0', '--ops-port', '0'])).toEqual(['1', '2', '3']);
+  expect(await speakThrough(npx, [...own, '--port', '0', '--ops-port', '0', '--lame-duck-seconds', '0'])).toEqual([
+    '1',
+    '2',
+    '3',
+  ]);
 });
 
 test.each([

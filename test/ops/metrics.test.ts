@@ -18,7 +18,10 @@ let metrics: readonly Metric[] = [];
 let stop = async () => {};
 
 beforeAll(async () => {
-  const parsed = parseConfig(['--backend', 'http://127.0.0.1:9', '--port', '0', '--ops-port', '0'], {});
+  const parsed = parseConfig(
+    ['--backend', 'http://127.0.0.1:9', '--port', '0', '--ops-port', '0', '--lame-duck-seconds', '0'],
+    {},
+  );
   if (parsed.kind === 'faults') throw new Error(parsed.faults.join());
   const proxy = await start(parsed.config, createTelemetry({ level: 'error', destination: { write: () => {} } }));
   stop = () => proxy.stop();

@@ -78,7 +78,18 @@ describe('a wrong configuration ends with 2 and says so on stderr', () => {
 });
 
 test('a right one listens, says where in the first line, and ends with 0 when told to stop', async () => {
-  const child = start(['--port', '0', '--ops-port', '0', '--backend', 'http://127.0.0.1:9', '--log-level', 'error']);
+  const child = start([
+    '--port',
+    '0',
+    '--ops-port',
+    '0',
+    '--backend',
+    'http://127.0.0.1:9',
+    '--log-level',
+    'error',
+    '--lame-duck-seconds',
+    '0',
+  ]);
   const ended = once(child, 'exit');
   try {
     const first = await createInterface({ input: child.stdout })[Symbol.asyncIterator]().next();

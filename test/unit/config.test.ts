@@ -48,6 +48,7 @@ describe('what is taken', () => {
       trustProxy: 0,
       passthrough: true,
       drainSeconds: 25,
+      lameDuckSeconds: 5,
       emf: undefined,
       logLevel: 'info',
     });
@@ -57,7 +58,7 @@ describe('what is taken', () => {
     const flags = `--port 0 --host 0.0.0.0 --ops-port 1 --ops-host ::1 --path /a/b --backend https://B:443 --backend http://[::1]:1
       --discovery static --refresh 0.5 --allow-loopback on --health-path /health --redis rediss://u:p%40@r:6380/1 --session-ttl 60 --hold-seconds 0 --answer-seconds 2.5 --on-session-lost not-found
       --replay never --allowed-host MCP.example.com --allowed-origin HTTPS://App.example.com:443 --max-body 10
-      --trust-proxy 2 --passthrough off --drain-seconds 0.5 --log-level debug --chaos-migrate on --max-sessions-per-backend 50 --zone eu-west-1a --emf mcp/x`;
+      --trust-proxy 2 --passthrough off --drain-seconds 0.5 --lame-duck-seconds 0.4 --log-level debug --chaos-migrate on --max-sessions-per-backend 50 --zone eu-west-1a --emf mcp/x`;
     expect(config(flags.split(/\s+/))).toEqual({
       port: 0,
       host: '0.0.0.0',
@@ -88,6 +89,7 @@ describe('what is taken', () => {
       trustProxy: 2,
       passthrough: false,
       drainSeconds: 0.5,
+      lameDuckSeconds: 0.4,
       emf: 'mcp/x',
       logLevel: 'debug',
     });
@@ -113,6 +115,7 @@ describe('what is taken', () => {
     ['allowedOrigins', 'ALLOWED_ORIGINS', 'vscode-file://app', ['vscode-file://app']],
     ['maxBody', 'MAX_BODY_BYTES', '1', 1],
     ['drainSeconds', 'DRAIN_SECONDS', '1', 1],
+    ['lameDuckSeconds', 'LAME_DUCK_SECONDS', '1', 1],
     ['trustProxy', 'TRUST_PROXY', '32', 32],
     ['passthrough', 'PASSTHROUGH', 'off', false],
     ['emf', 'EMF', 'on', 'mcp-affinity'],
@@ -129,6 +132,12 @@ describe('what is taken', () => {
 
   test('an empty variable says nothing', () => {
     expect(config(A, { PORT: '', REDIS_URL: ' ', BACKENDS: ',' })).toEqual(config(A));
+  });
+
+  test('a short shutdown has a shorter lame duck', () => {
+    expect([0, 2, 9, 10, 600].map((drain) => config([...A, `--drain-seconds=${drain}`]).lameDuckSeconds)).toEqual([
+      0, 1, 4.5, 5, 5,
+    ]);
   });
 
   test('the ops host follows the host', () => {
@@ -199,6 +208,13 @@ describe('a fault says what was expected and what was given', () => {
       '--ops-port: expected another port than the MCP port, got "9464"',
     ]);
     expect(faults([...A, '--port', '0', '--ops-port', '0'])).toEqual([]);
+  });
+
+  test('a lame duck that outlives the whole shutdown', () => {
+    expect(faults([...A, '--lame-duck-seconds', '26'])).toEqual([
+      '--lame-duck-seconds: expected at most --drain-seconds (25), which counts it, got "26"',
+    ]);
+    expect(config([...A, '--lame-duck-seconds', '25']).lameDuckSeconds).toBe(25);
   });
 
   test('all at once', () => {

@@ -157,7 +157,7 @@ describe('among the log lines', () => {
   ])('of the proxy, with %j', async (flags, services) => {
     const servers = await startServers(['a']);
     onTestFinished(() => servers.close());
-    const args = ['--port=0', '--ops-port=0', `--backend=${servers.origins[0]}`, ...flags];
+    const args = ['--port=0', '--ops-port=0', '--lame-duck-seconds=0', `--backend=${servers.origins[0]}`, ...flags];
     const lines = await linesOf('proxy/cli.ts', args, {}, (port) => rawOpen(`http://127.0.0.1:${port}/mcp`));
     for (const line of lines) expect(JSON.parse(line)).toBeTypeOf('object');
     expect(JSON.parse(lines[0] ?? '')).toMatchObject({ msg: 'listening' });
