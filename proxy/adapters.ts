@@ -57,13 +57,13 @@ export function openRegistry(
   own?: Sessions,
 ): Registry {
   const redis = url === undefined ? undefined : connectRedis({ url, record });
+  const peers = redis === undefined ? noPeers() : redisPeers(redis, { record });
   const { sessions, byHash } =
-    own === undefined ? openSessions(redis, sessionTtl) : { sessions: lentSessions(own, record) };
+    own === undefined ? openSessions(redis, sessionTtl, peers) : { sessions: lentSessions(own, record) };
   const marks = (key: string, lifeMs?: number): Marks =>
     redis === undefined ? memoryMarks() : redisMarks(redis, key, lifeMs === undefined ? {} : { lifeMs });
   const [drains, orders, watched] = [marks(REDIS.drains), marks(REDIS.orders), marks(REDIS.watched, WATCHED_MS)];
   const activity = redis === undefined ? memoryActivity() : redisActivity(redis);
-  const peers = redis === undefined ? noPeers() : redisPeers(redis, { record });
   return {
     sessions,
     byHash,
@@ -86,13 +86,17 @@ export function openRegistry(
   };
 }
 
-function openSessions(redis: RedisConnection | undefined, ttlSeconds: number): Pick<Registry, 'sessions' | 'byHash'> {
+function openSessions(
+  redis: RedisConnection | undefined,
+  ttlSeconds: number,
+  peers: Peers,
+): Pick<Registry, 'sessions' | 'byHash'> {
   if (redis === undefined) {
     const sessions = memorySessions({ ttlSeconds });
     return { sessions, byHash: sessions.byHash };
   }
   const store = redisSessions({ redis, ttlSeconds });
-  return { sessions: cachedSessions(store, { ttlSeconds }), byHash: store.byHash };
+  return { sessions: cachedSessions(store, { ttlSeconds, peers }), byHash: store.byHash };
 }
 
 export type Discovery = {

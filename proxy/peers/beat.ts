@@ -27,25 +27,44 @@ end
 if ARGV[5] ~= '' then redis.call('PUBLISH', ARGV[4], ARGV[5]) end
 return { before, redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES') }`;
 
+export type Heard = {
+  readonly signs: Signs;
+  /** Redis does not have this proxy's last sign: it has lost that, and more maybe, or was set back to an older state. */
+  readonly setBack: boolean;
+};
+
 export type Beat = {
-  /** `hello` is published with it. Throws SessionsUnavailable. */
-  readonly beat: (dead: Signs, lifeMs: number, hello?: string) => Promise<Signs>;
+  /** `hello` is published with it. Undefined where Redis refused it, as one that is full. Throws SessionsUnavailable. */
+  readonly beat: (dead: Signs, hello?: string) => Promise<Heard | undefined>;
   /** Publishes the message, too. Best effort. */
   readonly leave: (message: string) => void;
 };
 
-export function newBeat({ client, circuit, self }: Pick<RedisConnection, 'client' | 'circuit' | 'self'>): Beat {
+/** `lifeMs`: after so many milliseconds without a sign a proxy is dead. */
+export function newBeat({ client, circuit, self }: RedisConnection, lifeMs: number): Beat {
   client.defineCommand('beatPeer', { numberOfKeys: 1, lua: BEAT });
-  let signs = 0;
+  let last = 0;
+  let heard = { signs: 0, at: 0 };
+  const beat: Beat['beat'] = async (dead, hello = '') => {
+    const signs = (last += 1);
+    const at = performance.now();
+    const about = [self, signs, lifeMs, REDIS.messages, hello, ...[...dead].flat()] as const;
+    // An error here says nothing of the sessions themselves: the circuit need not know.
+    const answer = await circuit.run('beat', () => client.beatPeer(REDIS.peers, ...about).catch(() => undefined));
+    if (answer === undefined) return undefined;
+    const [before, there] = answer;
+    // Who was silent for a life is forgotten by others.
+    const due = heard.signs > 0 && at - heard.at < lifeMs;
+    const setBack = due && (before === null || Number(before) < heard.signs);
+    heard = { signs, at };
+    const pairs = Array.from(
+      { length: there.length / 2 },
+      (_, i) => [there[2 * i] ?? '', Number(there[2 * i + 1])] as const,
+    );
+    return { signs: new Map(pairs), setBack };
+  };
   return {
-    async beat(dead, lifeMs, hello = '') {
-      signs += 1;
-      const about = [self, signs, lifeMs, REDIS.messages, hello, ...[...dead].flat()] as const;
-      const [, there] = await circuit.run('beat', () => client.beatPeer(REDIS.peers, ...about));
-      return new Map(
-        Array.from({ length: there.length / 2 }, (_, at) => [there[2 * at] ?? '', Number(there[2 * at + 1])]),
-      );
-    },
+    beat,
     leave(message) {
       // No script: one that Redis does not have yet would need a second try, and the connection ends now.
       for (const sent of [client.zrem(REDIS.peers, self), client.publish(REDIS.messages, message)])

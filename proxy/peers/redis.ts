@@ -12,6 +12,8 @@ import { type PeerMessage, readMessage, writeMessage } from './wire.ts';
 /** Milliseconds between signs of life, and after which a proxy that gives none is dead. */
 const BEAT_EVERY = 2_000;
 const LIFE = 6_000;
+/** Milliseconds between times that Redis is seen to have lost something, as one that evicts keys may do again and again. */
+const DOUBT_EVERY = 10_000;
 /** Messages on their way to Redis; more are dropped. */
 const MOST_SENT = 1_024;
 
@@ -34,7 +36,7 @@ export function redisPeers(redis: RedisConnection, options: RedisPeersOptions): 
   const topics = newTopics(record);
   const send = newSender(redis, record);
   const hear = newHearer({ self, members, asks, topics, send });
-  const presence = newPresence(redis, members, { beatEveryMs, lifeMs, onAway: asks.failAll });
+  const presence = newPresence(redis, members, { send, beatEveryMs, lifeMs, onAway: asks.failAll });
   const undo = [link.hear(REDIS.messages, hear), link.hear(REDIS.answers(self), hear), () => presence.close()];
 
   return {
@@ -123,6 +125,7 @@ function newHearer({ self, members, asks, topics, send }: Parts): (text: string)
 }
 
 type PresenceOptions = {
+  readonly send: Send;
   readonly beatEveryMs: number;
   readonly lifeMs: number;
   /** Messages are not heard any more. */
@@ -131,23 +134,38 @@ type PresenceOptions = {
 
 /** This proxy is among those that live while it hears the others, and no longer than that. */
 function newPresence(redis: RedisConnection, members: Parts['members'], options: PresenceOptions) {
-  const { beatEveryMs, lifeMs, onAway } = options;
+  const { send, beatEveryMs, lifeMs, onAway } = options;
   const { self, link } = redis;
-  const { beat, leave } = newBeat(redis);
+  const { beat, leave } = newBeat(redis, lifeMs);
   const word = (kind: 'joined' | 'leaving'): string => writeMessage({ from: self, kind }) ?? '';
   /** New with each link: what was begun on an earlier one says nothing of this. */
   let linked: object | undefined;
   let here = false;
+  let doubtful = false;
+  let doubtedAt = -DOUBT_EVERY;
 
   async function sign(mine: object): Promise<void> {
     try {
-      const signs = await beat(members.dead(), lifeMs, here ? '' : word('joined'));
-      members.update(signs);
-      if (mine === linked) here = true;
+      const heard = await beat(members.dead(), here ? '' : word('joined'));
+      // It is not stored, so it is said.
+      if (heard === undefined) return void (await send(REDIS.messages, { kind: 'present' }));
+      members.update(heard.signs);
+      if (mine !== linked) return;
+      here = true;
+      doubtful ||= heard.setBack;
+      if (doubtful) doubt();
     } catch {
       // The circuit has said so; the next one is soon.
     }
   }
+  /** What each proxy then does costs a call for each session that it knows. */
+  const doubt = (): void => {
+    const at = performance.now();
+    if (at - doubtedAt < DOUBT_EVERY) return;
+    doubtedAt = at;
+    doubtful = false;
+    redis.doubt();
+  };
   const undo = link.onLink((now) => {
     here = false;
     linked = now ? {} : undefined;

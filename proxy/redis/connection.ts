@@ -23,6 +23,8 @@ export type RedisConnection = Pick<Clients, 'client'> & {
   readonly circuit: Circuit;
   /** What other proxies publish. */
   readonly link: Link;
+  /** Redis is seen to have lost something: as after a lost connection, all that is known is made sure of. */
+  readonly doubt: () => void;
   /** This proxy's name among those that share the registry; new with each start. */
   readonly self: string;
   close(): void;
@@ -62,6 +64,7 @@ export function connectRedis({ url, record, deadlineMs = 700 }: RedisOptions): R
     client,
     circuit,
     link,
+    doubt: lost.tell,
     self,
     close() {
       lost.clear();

@@ -1,10 +1,13 @@
 /** A cache in front of a shared registry: a session that is known costs no call to it. */
 
-import { type Session, type Sessions, SessionsUnavailable } from '../contract.ts';
+import { type JsonObject, type Peers, type Session, type Sessions, SessionsUnavailable } from '../contract.ts';
+import { type Ending, hashOf } from './changes.ts';
 import { type Counts, newCounts } from './counts.ts';
+import { type Endings, newEndings } from './endings.ts';
 import { Entries, type Flight, isBehind } from './entries.ts';
 import { newListeners } from '../listeners.ts';
-import { newRecovery } from './recovery.ts';
+import { type LostSessions, newLostSessions } from './lost.ts';
+import { newRecovery, newSecure } from './recovery.ts';
 
 /** A registry that other proxies change too, and that tells of it. */
 export type LinkedSessions = Sessions & {
@@ -14,6 +17,12 @@ export type LinkedSessions = Sessions & {
    * idempotent undo.
    */
   onLink(f: (linked: boolean) => void): () => void;
+  /** Calls `f` with each session that has ended, known or not, before `onChange`. Returns an idempotent undo. */
+  onEnd(f: (ending: Ending) => void): () => void;
+  /** The id of a session that this proxy has called about. */
+  idOf(hash: string): string | undefined;
+  /** Whether the registry knows that it has ended, rather than nothing of it. Throws SessionsUnavailable. */
+  hasEnded(id: string): Promise<boolean>;
   /** Changes of this session need not be heard any more. */
   forget(id: string): void;
   /**
@@ -32,6 +41,10 @@ export type CachedSessionsOptions = {
   readonly maxEntries?: number;
   /** Milliseconds between counts of the registry: 2,000 by default. */
   readonly countEveryMs?: number;
+  /** The other proxies, asked for a session that the registry has lost. */
+  readonly peers?: Peers;
+  /** Told what they answered about a session that neither the registry nor this proxy knows. */
+  readonly onAnswers?: (answers: readonly JsonObject[]) => void;
 };
 
 /**
@@ -40,13 +53,30 @@ export type CachedSessionsOptions = {
  * that is known, for it may have changed, and what the registry has lost is put back. Owns `store`: `close` closes it.
  */
 export function cachedSessions(store: LinkedSessions, options: CachedSessionsOptions): Sessions {
-  const { now = Date.now, maxEntries = 20_000, countEveryMs = 2_000, ttlSeconds } = options;
+  const {
+    now = Date.now,
+    maxEntries = 20_000,
+    countEveryMs = 2_000,
+    ttlSeconds,
+    peers,
+    onAnswers = () => {},
+  } = options;
+  const ttlMs = ttlSeconds * 1_000;
   const listeners = newListeners<string>();
-  const entries = new Entries({ ttlMs: ttlSeconds * 1_000, maxEntries, now, onForgotten: (id) => store.forget(id) });
+  const entries = new Entries({ ttlMs, maxEntries, now, onForgotten: (id) => store.forget(id) });
+  const endings = newEndings({ ttlMs, most: maxEntries, now });
   const counts = newCounts({ read: () => store.countByBackend(), everyMs: countEveryMs, now });
-  const reader = newReader(store, entries, listeners.tell);
-  const recovery = newRecovery(store, entries, listeners.tell);
+  const secure = newSecure(store, entries, listeners.tell);
+  const vouched = (id: string): Session | undefined => entries.vouched(id);
+  const lost = newLostSessions({ peers, store, endings, vouched, secure, onAnswers, now });
+  const reader = newReader(store, entries, lost, listeners.tell);
+  const recovery = newRecovery(entries, secure, lost);
   const undo = [
+    store.onEnd(({ hash, createdAt }) => {
+      if (createdAt !== undefined) endings.add(hash, createdAt);
+      const id = store.idOf(hash);
+      if (id !== undefined) entries.end(id);
+    }),
     store.onChange((id) => {
       entries.supersede(id);
       listeners.tell(id);
@@ -60,12 +90,16 @@ export function cachedSessions(store: LinkedSessions, options: CachedSessionsOpt
   ];
 
   return {
-    find: (id, { fresh = false } = {}) => recovery.find(id, () => (fresh ? reader.read(id) : reader.use(id))),
-    ...newChanger(store, entries, counts),
+    find: (id, { fresh = false } = {}) => {
+      const read = (): Promise<Session | undefined> => reader.read(id);
+      return recovery.find(id, { use: fresh ? read : () => reader.use(id), read });
+    },
+    ...newChanger(store, entries, counts, endings),
     onChange: listeners.add,
     countByBackend: async () => counts.current(),
     async close() {
       for (const one of undo) one();
+      lost.close();
       recovery.close();
       listeners.clear();
       entries.clear();
@@ -74,14 +108,20 @@ export function cachedSessions(store: LinkedSessions, options: CachedSessionsOpt
   };
 }
 
-function newReader(store: LinkedSessions, entries: Entries, tell: (id: string) => void) {
+function newReader(store: LinkedSessions, entries: Entries, lost: LostSessions, tell: (id: string) => void) {
   const reads = new Map<string, { readonly flight: Flight; readonly session: Promise<Session | undefined> }>();
 
+  /** A registry that has lost something is told before it is believed. */
+  async function believed(flight: Flight, found: Session | undefined): Promise<Session | undefined> {
+    if (found && lost.hasEnded(found)) return void (await store.end(flight.id));
+    const missed = entries.missed(flight, found);
+    if (!missed) return found;
+    if (missed.superseded) await lost.putBack(flight.id);
+    return store.restore(missed.known);
+  }
   async function land(flight: Flight): Promise<Session | undefined> {
     try {
-      const found = await store.find(flight.id);
-      const missed = entries.missed(flight, found);
-      const session = missed ? await store.restore(missed) : found;
+      const session = await believed(flight, await store.find(flight.id));
       if (entries.landRead(flight, session)) tell(flight.id);
       return session;
     } catch (error) {
@@ -121,6 +161,7 @@ function newChanger(
   store: LinkedSessions,
   entries: Entries,
   counts: Counts,
+  endings: Endings,
 ): Pick<Sessions, 'create' | 'replace' | 'end'> {
   async function write<T>(
     id: string,
@@ -144,7 +185,9 @@ function newChanger(
         () => store.create(session),
         (made) => (made === 'created' ? session : undefined),
       );
-      if (result === 'created') counts.add(session.home.id, 1);
+      if (result === 'taken') return result;
+      endings.forget(hashOf(session.id));
+      counts.add(session.home.id, 1);
       return result;
     },
     async replace(from, to) {
@@ -161,13 +204,14 @@ function newChanger(
     },
     async end(id) {
       const home = entries.known(id)?.home.id;
-      const ended = await write(
+      const was = await write(
         id,
         () => store.end(id),
         () => undefined,
       );
+      if (was) endings.add(hashOf(id), was.createdAt);
       if (home !== undefined) counts.add(home, -1);
-      return ended;
+      return was;
     },
   };
 }

@@ -6,6 +6,13 @@ import { newListeners } from '../listeners.ts';
 /** Sessions whose id is kept to recognise their hash; the oldest go first. */
 const MOST_KNOWN = 1_000_000;
 
+/** A session that has ended. */
+export type Ending = {
+  readonly hash: string;
+  /** Tells it from another of the same id, in milliseconds since 1970; undefined where the registry had lost it. */
+  readonly createdAt: number | undefined;
+};
+
 export type Changes = {
   /** Changes of this session will be heard from now on. Returns the SHA-256 of its id, in hex. */
   readonly know: (id: string) => string;
@@ -13,7 +20,7 @@ export type Changes = {
   readonly idOf: (hash: string) => string | undefined;
   /** They need not be heard any more. */
   readonly forget: (id: string) => void;
-  /** What this proxy publishes when it changes the session. */
+  /** What this proxy publishes when it changes the session; the registry adds to it that, and which, session it ended. */
   readonly message: (hash: string) => string;
   /** Messages written until now count as another proxy's. */
   readonly renewToken: () => void;
@@ -21,10 +28,16 @@ export type Changes = {
   readonly hear: (message: string) => void;
   /** Another proxy has changed a session that is known. Returns an idempotent undo. */
   readonly onChange: (f: (id: string) => void) => () => void;
+  /** A session has ended, whoever ended it, and whether it is known or not. Told before `onChange`. Returns an idempotent undo. */
+  readonly onEnd: (f: (ending: Ending) => void) => () => void;
 };
+
+/** Between the writer and hash of a message and when the session was created. */
+export const ENDED = 'ended';
 
 export function newChanges(): Changes {
   const listeners = newListeners<string>();
+  const endings = newListeners<Ending>();
   /** By hash. */
   const ids = new Map<string, string>();
   let token = newToken();
@@ -45,15 +58,18 @@ export function newChanges(): Changes {
       token = newToken();
     },
     hear(message) {
-      const [writer, hash = ''] = message.split(' ');
+      const [writer, hash = '', what, createdAt] = message.split(' ');
       const id = ids.get(hash);
+      if (what === ENDED) endings.tell({ hash, createdAt: createdAt === undefined ? undefined : Number(createdAt) });
       if (writer !== token && id !== undefined) listeners.tell(id);
     },
     onChange: listeners.add,
+    onEnd: endings.add,
   };
 }
 
-function hashOf(id: string): string {
+/** The SHA-256 of a session's id, in hex. */
+export function hashOf(id: string): string {
   return digest('sha256', id);
 }
 

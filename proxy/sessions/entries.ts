@@ -75,10 +75,19 @@ export class Entries {
     return entry && this.#options.now() < entry.aliveUntil ? entry.session : undefined;
   }
 
-  /** What the registry has lost, as a read shows that nothing has overtaken. */
-  missed({ id, overtaken }: Flight, session: Session | undefined): Session | undefined {
+  /**
+   * What the registry has lost, as a read shows that nothing has overtaken. `superseded`: another proxy had changed it
+   * again, and the registry has lost that too.
+   */
+  missed(
+    { id, overtaken }: Flight,
+    session: Session | undefined,
+  ): { readonly known: Session; readonly superseded: boolean } | undefined {
     const known = overtaken ? undefined : this.vouched(id);
-    return known && isBehind(session, known) ? known : undefined;
+    if (!known) return undefined;
+    const superseded = this.#entries.get(id)?.superseded === true;
+    const behind = isBehind(session, known) || (superseded && session?.revision === known.revision);
+    return behind ? { known, superseded } : undefined;
   }
 
   depart(id: string): Flight {
@@ -132,6 +141,13 @@ export class Entries {
     this.#overtake(id);
     const entry = this.#entries.get(id);
     if (entry) Object.assign(entry, { stale: true, superseded: true });
+  }
+
+  /** The session has ended, at whichever proxy: nothing of it may be put back. */
+  end(id: string): void {
+    this.#overtake(id);
+    this.#entries.delete(id);
+    this.#forgetIfGone(id);
   }
 
   /** Changes of others are heard from now on, or no more: either way some may have been missed. */

@@ -5,7 +5,7 @@ import { REDIS, type Session, SessionsUnavailable } from '../contract.ts';
 import type { RedisConnection } from '../redis/connection.ts';
 import type { SessionsByHash } from './by-hash.ts';
 import type { LinkedSessions } from './cached.ts';
-import { type Changes, newChanges } from './changes.ts';
+import { type Changes, hashOf, newChanges } from './changes.ts';
 import { type Held, newHeld } from './held.ts';
 import { readRecord, writeRecord } from './record.ts';
 import { redisByHash } from './redis-by-hash.ts';
@@ -67,6 +67,12 @@ export function redisSessions({ redis, ttlSeconds, now = Date.now }: RedisSessio
     ...newRestore(parts),
     byHash: redisByHash({ ...parts, now }),
     onChange: changes.onChange,
+    onEnd: changes.onEnd,
+    idOf: changes.idOf,
+    hasEnded: async (id) => {
+      const key = REDIS.session(hashOf(id));
+      return (await circuit.run('look', () => client.hexists(key, 'ended'))) === 1;
+    },
     onLink: link.onLink,
     forget: changes.forget,
     countByBackend: () => held.count((attempt) => circuit.run('count', attempt)),

@@ -7,6 +7,8 @@
  * missing altogether has been lost.
  */
 
+import { ENDED } from './changes.ts';
+
 /** ARGV: idle life in ms. → the record, or nil. */
 export const FIND = `
 if redis.call('PEXPIRE', KEYS[1], ARGV[1]) == 0 then return false end
@@ -34,7 +36,10 @@ redis.call('HSET', KEYS[1], 'revision', ARGV[2], 'home', ARGV[3], 'record', ARGV
 redis.call('PUBLISH', ARGV[6], ARGV[7])
 return ''`;
 
-/** ARGV: idle life in ms, channel, message. → the record, or nil when there was nothing to end. */
+/**
+ * ARGV: idle life in ms, channel, message. → the record, or nil when there was nothing to end. The message ends with
+ * when the session was created, where that is known.
+ */
 export const END = `
 redis.call('PEXPIRE', KEYS[1], ARGV[1])
 if redis.call('HEXISTS', KEYS[1], 'ended') == 1 then return false end
@@ -42,7 +47,9 @@ local record = redis.call('HGET', KEYS[1], 'record')
 redis.call('DEL', KEYS[1])
 redis.call('HSET', KEYS[1], 'ended', '1')
 redis.call('PEXPIRE', KEYS[1], ARGV[1])
-redis.call('PUBLISH', ARGV[2], ARGV[3])
+local read, there = pcall(cjson.decode, record)
+local created = read and type(there) == 'table' and tonumber(there.createdAt)
+redis.call('PUBLISH', ARGV[2], ARGV[3] .. ' ${ENDED}' .. (created and string.format(' %.0f', created) or ''))
 return record`;
 
 /**

@@ -274,6 +274,37 @@ describe('Redis', () => {
     expect((await b!.peers.ask('who', {}, { ms: LONG })).answers).toEqual([{}, {}]);
   });
 
+  test('that is full, and takes no signs of life: those that live still know each other', async () => {
+    const proxies = await together(2, { beatEveryMs: 50, lifeMs: 400 });
+    await direct.config('SET', 'maxmemory', '1');
+    onTestFinished(() => void direct.config('SET', 'maxmemory', '0'));
+    const signs = await direct.zrange(REDIS.peers, 0, '-1', 'WITHSCORES');
+    await until('their signs are gone', async () => (await direct.exists(REDIS.peers)) === 0);
+    expect(signs).toHaveLength(4);
+    const said = await Promise.all(proxies.map(({ peers }) => peers.ask('who', {}, { ms: LONG })));
+    expect(said).toEqual([0, 1].map(() => ({ answers: [{}], complete: true })));
+  });
+
+  test('that was set back: what depends on it is told as of a lost connection, and not again each time', async () => {
+    const redis = connectRedis({ url: server.url, record: () => {} });
+    const peers = redisPeers(redis, { record: () => {}, beatEveryMs: 20 });
+    onTestFinished(() => {
+      peers.close();
+      redis.close();
+    });
+    const links: boolean[] = [];
+    redis.link.onLink((linked) => links.push(linked));
+    const signs = async () => Number(await direct.zscore(REDIS.peers, redis.self));
+    await until('it lives', async () => (await signs()) > 2);
+    expect(links).toEqual([true]);
+    await direct.zadd(REDIS.peers, 1, redis.self);
+    await until('it is told', () => links.length === 3);
+    const before = await signs();
+    await direct.del(REDIS.peers);
+    await until('it lives on', async () => (await signs()) > before + 5);
+    expect(links).toEqual([true, false, true]);
+  });
+
   test('that is away at the start: nobody is asked, and nobody waits', async () => {
     const away = overRedis({}, 'redis://127.0.0.1:9');
     expect((await timed(away.peers.ask('who', {}, { ms: LONG }))).result).toEqual(UNHEARD);

@@ -3,6 +3,7 @@
 import { beforeEach, describe, expect, test, vi } from 'vitest';
 import { type Session, type Sessions, SessionsUnavailable } from '../../proxy/contract.ts';
 import { cachedSessions, type LinkedSessions } from '../../proxy/sessions/cached.ts';
+import { type Ending, hashOf } from '../../proxy/sessions/changes.ts';
 import { newListeners } from '../../proxy/listeners.ts';
 import { changed, migrated, newSession } from '../house/sessions.ts';
 
@@ -12,6 +13,7 @@ const TENTH = 10_000;
 /** What the registry was asked, in words; each call waits for its answer while `held`. */
 function newStore() {
   const changes = newListeners<string>();
+  const endings = newListeners<Ending>();
   const links = newListeners<boolean>();
   const stored = new Map<string, Session>();
   const calls: string[] = [];
@@ -48,6 +50,9 @@ function newStore() {
         return undefined;
       }),
     onChange: changes.add,
+    onEnd: endings.add,
+    idOf: (hash) => [...stored.keys()].find((id) => hashOf(id) === hash),
+    hasEnded: (id) => answer('has it ended', () => state.ended.has(id)),
     onLink: links.add,
     forget: (id) => void forgotten.push(id),
     restore: (known) =>

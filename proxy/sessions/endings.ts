@@ -1,0 +1,43 @@
+/** Sessions that have ended, as far as this proxy has heard: what the registry may have lost. */
+
+export type Endings = {
+  /** `createdAt` tells it from a later session that got the same id. */
+  readonly add: (hash: string, createdAt: number) => void;
+  /** Its id has been given to another. */
+  readonly forget: (hash: string) => void;
+  /** When the session that ended was created, in milliseconds since 1970. */
+  readonly of: (hash: string) => number | undefined;
+};
+
+export type EndingsOptions = {
+  /** Idle life of a session: nobody knows it longer than that. */
+  readonly ttlMs: number;
+  /** The oldest go first. */
+  readonly most: number;
+  /** Milliseconds since 1970. */
+  readonly now: () => number;
+};
+
+export function newEndings({ ttlMs, most, now }: EndingsOptions): Endings {
+  const endings = new Map<string, { readonly createdAt: number; readonly until: number }>();
+
+  function sweep(): void {
+    const at = now();
+    for (const [hash, { until }] of endings) {
+      if (until > at && endings.size <= most) return;
+      endings.delete(hash);
+    }
+  }
+  return {
+    add(hash, createdAt) {
+      endings.delete(hash);
+      endings.set(hash, { createdAt, until: now() + ttlMs });
+      sweep();
+    },
+    forget: (hash) => void endings.delete(hash),
+    of(hash) {
+      const ending = endings.get(hash);
+      return ending && ending.until > now() ? ending.createdAt : undefined;
+    },
+  };
+}
