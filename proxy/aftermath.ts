@@ -42,7 +42,7 @@ export async function certain(
   if (attempt.kind === 'declined') return certain(rooms, story, undefined, to, attempt.show());
   if (attempt.kind !== 'doubtful') return attempt;
   const show = (): Promise<Certain> => certain(rooms, story, undefined, to, attempt.show());
-  if (session === undefined || (rooms.ending.has(session.id) && !isEnding(story.exchange))) return show();
+  if (session === undefined || (rooms.endings.has(session.id) && !isEnding(story.exchange))) return show();
   if (attempt.doubt === 'weak' && rooms.confirmations.holds(session, KNOWN_MS)) return show();
   const known = await rooms.migrator.knows(session, to, story.exchange);
   if (known === 'known') rooms.confirmations.confirm(session);

@@ -1,36 +1,17 @@
 /** One backend's answer on its way to the sink: streams by whole events, everything else as one body where it fits. */
-import { CODE, HEADER } from './contract.ts';
-import type { Attempt, Exchange, JsonRpcId, JsonRpcMessage, RawHeaders, Session, Sink, SseEvent } from './contract.ts';
+import { HEADER } from './contract.ts';
+import type { Attempt, RawHeaders } from './contract.ts';
 import { headerValue, responseHeaders, withoutHeaders } from './headers.ts';
 import { findMessages } from './json-text.ts';
 import { Looped, saysLoop } from './loops.ts';
-import { idsOf, isRequest, isResponse, parseMessages, takeAnswers } from './jsonrpc.ts';
-import { toClient } from './rewrite.ts';
-import { doubtOf, doubtOfMessages } from './session-doubt.ts';
-import type { Doubt } from './session-doubt.ts';
-import { eventOf, eventSplitter, readEvent } from './sse.ts';
+import { idsOf, isResponse, isServerTrouble, parseMessages } from './jsonrpc.ts';
+import type { Answer, Reading } from './reading.ts';
+import { doubtOf } from './session-doubt.ts';
+import { eventOf } from './sse.ts';
+import { streamAnswer } from './stream-answer.ts';
 
 /** Longer bodies are shown as they come. */
 const WHOLE_BYTES = 1024 * 1024;
-/** An event id that can be sent back: a header field takes nothing else (RFC 9110, section 5.5). */
-const CURSOR = /^[\t\x20-\x7E\x80-\xFF]+$/;
-/** Events up to this are read; a larger one is passed on in pieces. */
-const EVENT_BYTES = 8 * 1024 * 1024;
-
-/** A body being read, a body being passed through, or a stream of events. */
-export interface Answer {
-  /** False: wait for the sink's `drained()`. */
-  data(chunk: Buffer): boolean;
-  /** The backend has ended its answer. */
-  end(): Attempt;
-  /** The connection broke. */
-  broken(cause: Error): Attempt;
-  /** How the attempt has ended before the backend's answer has: what follows is of no use. */
-  over?(): Attempt | undefined;
-}
-
-/** How an answer is to be read: what it belongs to, and where it goes. */
-type Reading = { readonly exchange: Exchange; readonly session: Session | undefined; readonly sink: Sink };
 
 export function readAnswer(reading: Reading, status: number, raw: RawHeaders): Answer {
   const { exchange, session, sink } = reading;
@@ -58,114 +39,6 @@ export function readAnswer(reading: Reading, status: number, raw: RawHeaders): A
 /** Nothing of it is for the client. */
 function unreadAnswer(attempt: Attempt): Answer {
   return { data: () => true, end: () => attempt, broken: () => attempt };
-}
-
-type Raised = Doubt | 'declined';
-
-function raisedBy({ messages, raw }: SseEvent, { exchange, session }: Reading): Raised | undefined {
-  if (exchange.intent.kind === 'open') return messages.some(isServerTrouble) ? 'declined' : undefined;
-  return session === undefined ? undefined : doubtOfMessages(messages, raw);
-}
-
-function answeredBy({ messages }: SseEvent): readonly JsonRpcId[] {
-  return messages.flatMap((message) => (isResponse(message) ? (message.id ?? []) : []));
-}
-
-function streamAnswer(reading: Reading, status: number): Answer {
-  const { exchange, session, sink } = reading;
-  const epoch = session?.epoch ?? 0;
-  const pending = new Set(idsOf(exchange));
-  const take = takeAnswers(pending);
-  const listening = exchange.method === 'GET';
-  const splitter = eventSplitter(EVENT_BYTES);
-  const questions: JsonRpcId[] = [];
-  let resumable = false;
-  /** An event that may not be the client's answer, and what came after it in the same moment. */
-  let held:
-    | { readonly raised: Raised; readonly events: SseEvent[]; readonly unanswered: readonly JsonRpcId[] }
-    | undefined;
-
-  function deliver(event: SseEvent): boolean {
-    const raised = listening || held !== undefined ? undefined : raisedBy(event, reading);
-    if (raised !== undefined) held = { raised, events: [], unanswered: answeredBy(event) };
-    // Its request waits for an answer still, so what follows may be that.
-    else if (held !== undefined && pending.size > 0) release();
-    if (held === undefined) return sink.event(event);
-    held.events.push(event);
-    return true;
-  }
-  function release(): void {
-    const { events } = held ?? { events: [] };
-    held = undefined;
-    for (const event of events) sink.event(event);
-  }
-  function unlessHeld(then: () => Attempt): Attempt {
-    if (held === undefined) return then();
-    const show = (): Attempt => {
-      release();
-      return then();
-    };
-    const { raised } = held;
-    return raised === 'declined'
-      ? { kind: 'declined', status, show }
-      : { kind: 'doubtful', doubt: raised, status, show, unanswered: [...held.unanswered, ...pending] };
-  }
-
-  function pass(raw: Buffer): boolean {
-    const { id, data } = readEvent(raw);
-    const cursor = id !== undefined && CURSOR.test(id) ? { id } : {};
-    if (cursor.id !== undefined) resumable = true;
-    if (listening && epoch === 0 && !mayAsk(data)) return sink.event({ ...cursor, raw, messages: [] });
-    const parsed = data === undefined || data === '' ? undefined : parseMessages(data);
-    const messages = parsed?.kind === 'messages' ? parsed.messages : [];
-    for (const message of messages) {
-      if (isResponse(message)) take(message);
-    }
-    const shown = toClient({ ...cursor, raw, messages }, epoch);
-    for (const message of shown.messages) if (isRequest(message)) questions.push(message.id);
-    return deliver(shown);
-  }
-
-  function finished(): Attempt {
-    sink.end();
-    return { kind: 'answered', status };
-  }
-  const lost = (cause: Error): Attempt => ({ kind: 'lost', cause, unanswered: [...pending], questions });
-
-  /** Nothing can follow half an event. */
-  function cut(cause: Error): Attempt {
-    sink.cut();
-    return { kind: 'lost', cause, unanswered: idsOf(exchange) };
-  }
-
-  return {
-    data(chunk) {
-      let more = true;
-      for (const split of splitter.feed(chunk)) {
-        // What is over the bound cannot be read: it is taken for the answer.
-        if (split.kind === 'piece') pending.clear();
-        more = split.kind === 'piece' ? sink.event({ raw: split.raw, messages: [] }) : pass(split.raw);
-      }
-      return more;
-    },
-    over: () => (held !== undefined && pending.size === 0 ? unlessHeld(finished) : undefined),
-    end() {
-      if (splitter.torn()) return cut(new Error('the stream ended in the middle of an event'));
-      // A stream that can be resumed may end before its answer (2025-11-25, "Sending Messages to the Server", polling).
-      if (pending.size === 0 || resumable) return unlessHeld(finished);
-      return unlessHeld(() => lost(new Error('the stream ended before its answer')));
-    },
-    broken(cause) {
-      if (splitter.torn()) return cut(cause);
-      if (!listening && pending.size === 0) return unlessHeld(finished);
-      return unlessHeld(() => lost(cause));
-    },
-  };
-}
-
-/** Whether an event of a listening stream may hold a request of the server: others there need not be read. */
-function mayAsk(data: string | undefined): boolean {
-  return data !== undefined && data.includes('"id"') && data.includes('"method"');
 }
 
 /** `whole`: shown when it is all there, if it fits, so that an answer cut in its middle can still be replaced. */
@@ -214,12 +87,6 @@ function isDeclined(status: number, body: Buffer): boolean {
   if (status >= 300) return false;
   const parsed = parseMessages(body.toString('utf8'));
   return parsed.kind === 'messages' && parsed.messages.some(isServerTrouble);
-}
-
-function isServerTrouble(message: JsonRpcMessage): boolean {
-  if (!('error' in message)) return false;
-  const { code } = message.error;
-  return code === CODE.internal || (code <= -32_000 && code >= -32_099);
 }
 
 function showWhole(reading: Reading, status: number, headers: RawHeaders, body: Buffer): Attempt {

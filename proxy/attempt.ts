@@ -1,6 +1,6 @@
 /** One attempt at one backend as it goes on: whoever carries the bytes tells it, and it says how the attempt has ended. */
 import { readAnswer } from './answer.ts';
-import type { Answer } from './answer.ts';
+import type { Answer } from './reading.ts';
 import { silence } from './blame.ts';
 import type { Attempt, Exchange, RawHeaders, Session, Sink } from './contract.ts';
 import { headerValue } from './headers.ts';

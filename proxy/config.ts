@@ -229,20 +229,13 @@ function check(read: Read, listens: boolean): Parsed {
   if (!parsed.success || all.length > 0) return { kind: 'faults', faults: all };
   const { dns, cloudMap, backendPort, healthPath, opsToken, redis, zone, allowedHosts, allowedOrigins, ...rest } =
     parsed.data;
-  const {
-    discovery = discoveryOf(given),
-    opsHost = rest.host,
-    maxSessions = Infinity,
-    backendHost,
-    drainSeconds,
-  } = rest;
+  const { discovery = discoveryOf(given), opsHost = rest.host, maxSessions = Infinity } = rest;
+  const { backendHost, drainSeconds } = rest;
   // Half at least is left for what runs.
   const { lameDuckSeconds = Math.min(LAME_DUCK, drainSeconds / 2) } = rest;
   const optional = { dns, cloudMap, backendPort, healthPath, opsToken, redis, zone, allowedHosts, allowedOrigins };
-  return {
-    kind: 'config',
-    config: { ...rest, ...optional, discovery, opsHost, maxSessions, backendHost, lameDuckSeconds },
-  };
+  const filled = { discovery, opsHost, maxSessions, backendHost, lameDuckSeconds };
+  return { kind: 'config', config: { ...rest, ...optional, ...filled } };
 }
 
 function fault(issue: z.core.$ZodIssue, { given, wanted }: Read): string {

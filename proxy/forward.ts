@@ -84,7 +84,7 @@ async function exchangeWith(
 ): Promise<Turn> {
   if (exchange.intent.kind === 'open') return open(rooms, story, exchange, to);
   if (session === undefined) return settle(rooms, story, undefined, to, await plain(rooms, story, exchange, to));
-  if (isEnding(exchange)) rooms.ending.add(session.id);
+  if (isEnding(exchange)) await rooms.endings.begin(session.id);
   const before = await askBefore(rooms, story, session, to);
   if (before !== undefined) return before;
   if (!mayChange(exchange)) {
@@ -184,9 +184,9 @@ async function afterLoss(
 }
 
 /** Its client has ended it: what ran in it then is over, and lost nothing. */
-async function isEnded({ ending, sessions }: Rooms, { exchange }: Story, { id }: Session): Promise<boolean> {
+async function isEnded({ endings, sessions }: Rooms, { exchange }: Story, { id }: Session): Promise<boolean> {
   if (isEnding(exchange)) return false;
-  if (ending.has(id)) return true;
+  if (endings.has(id)) return true;
   try {
     return (await sessions.find(id, { fresh: true })) === undefined;
   } catch (error) {

@@ -1,4 +1,4 @@
-/** What the proxy itself says to a backend on a session's behalf: the handshake of a migration, and the ping. */
+/** What the proxy itself says to a backend on a session's behalf: the handshake of a migration. */
 import { HEADER } from './contract.ts';
 import type {
   AffinityMark,
@@ -7,17 +7,14 @@ import type {
   Intent,
   JsonRpcNotification,
   JsonRpcRequest,
-  Known,
-  RawHeaders,
   Session,
   Upstream,
 } from './contract.ts';
 import { idField } from './headers.ts';
-import { ANSWER_MS, ask, ownPost } from './own-requests.ts';
+import { ANSWER_MS, ask, ownPost, versionOf } from './own-requests.ts';
 import type { Asked, Said } from './own-requests.ts';
 import { idsOfIssued } from './session-id.ts';
-import { doubtOf, doubtOfMessages, sameAnswer, verdictOf } from './session-doubt.ts';
-import type { PingAnswer } from './session-doubt.ts';
+import { doubtOf, doubtOfMessages } from './session-doubt.ts';
 import { edited, findMessages } from './json-text.ts';
 import type { Edit } from './json-text.ts';
 
@@ -48,52 +45,14 @@ export interface Handshake {
     to: Backend,
     exchange: Exchange,
   ): Promise<Error | undefined>;
-  /** What a ping proves; trouble on the way proves nothing. */
-  knows(session: Session, home: Backend, exchange: Exchange): Promise<Known>;
 }
 
 /** How long an answer to `initialize` is waited for after it is too late for the client, to close what it opened. */
 const LATE_MS = 60_000;
-/** The first revision whose requests name it (MCP 2025-06-18, "Protocol Version Header"). */
-const FIRST_NAMED_REVISION = '2025-06-18';
 
-/** `token` is random, never the same twice. */
-export function createHandshake(upstream: Upstream, token: () => string): Handshake {
+export function createHandshake(upstream: Upstream): Handshake {
   let sent = 0;
   const nextId = (): string => `mcp-affinity-${(sent += 1)}`;
-
-  async function ping(session: Session, home: Backend, exchange: Exchange): Promise<Asked> {
-    const message: JsonRpcRequest = { jsonrpc: '2.0', id: nextId(), method: 'ping' };
-    const intent: Exchange['intent'] = { kind: 'continue', id: session.id, verb: 'post', messages: [message] };
-    return ask(upstream, ownPost(exchange, intent, message, versionOf(session)), session, home);
-  }
-
-  /** What the server says of a session that it does not know. */
-  async function isSaidOfStrangers(
-    answer: PingAnswer,
-    session: Session,
-    home: Backend,
-    exchange: Exchange,
-  ): Promise<Known> {
-    const stranger = { ...session, backendSessionId: token() };
-    const { attempt, said } = await ping(stranger, home, exchange);
-    if (attempt.kind !== 'answered') return 'unclear';
-    return sameAnswer(answer, { ...said, sessionId: stranger.backendSessionId }) ? 'unknown' : 'known';
-  }
-
-  async function knows(session: Session, home: Backend, exchange: Exchange, again = true): Promise<Known> {
-    const { attempt, said } = await ping(session, home, exchange);
-    if (attempt.kind === 'unsent') return attempt;
-    if (attempt.kind === 'marked') return 'unknown';
-    const answer: PingAnswer = { ...said, sessionId: session.backendSessionId };
-    const verdict = verdictOf(answer);
-    // A stream may say so, and end without a message.
-    if (attempt.kind !== 'answered' && verdict === 'unknown') return verdict;
-    // A connection that breaks may break alone; who has died refuses the next.
-    if (attempt.kind === 'lost' && again) return knows(session, home, exchange, false);
-    if (attempt.kind !== 'answered') return 'unclear';
-    return verdict === 'ask-as-stranger' ? isSaidOfStrangers(answer, session, home, exchange) : verdict;
-  }
 
   return {
     async initialize(session, to, exchange, orphaned) {
@@ -138,7 +97,6 @@ export function createHandshake(upstream: Upstream, token: () => string): Handsh
       }
       return undefined;
     },
-    knows: (session, home, exchange) => knows(session, home, exchange),
   };
 }
 
@@ -169,10 +127,6 @@ function inWordsOf(text: string, { id, params }: JsonRpcRequest): Buffer {
     if (place === 'params.protocolVersion') edits.push({ from, to, text: version });
   }
   return edited(bytes, edits);
-}
-
-function versionOf({ protocolVersion }: Session): RawHeaders {
-  return protocolVersion >= FIRST_NAMED_REVISION ? [HEADER.protocolVersion, protocolVersion] : [];
 }
 
 function refusedBy(attempt: Exclude<Asked['attempt'], { kind: 'answered' }>): Refused {

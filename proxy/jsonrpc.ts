@@ -112,3 +112,10 @@ export function takeAnswers(pending: Set<JsonRpcId>): (answer: JsonRpcResponse) 
 export function errorMessage(id: JsonRpcId | null, code: number, message: string): JsonRpcError {
   return { jsonrpc: '2.0', id, error: { code, message } };
 }
+
+/** Trouble of the server's own: JSON-RPC 2.0 keeps -32603 and -32000 to -32099 for it. */
+export function isServerTrouble(message: JsonRpcMessage): boolean {
+  if (!('error' in message)) return false;
+  const { code } = message.error;
+  return code === CODE.internal || (code <= -32_000 && code >= -32_099);
+}

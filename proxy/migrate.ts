@@ -7,6 +7,7 @@ import { migrateTo } from './migration.ts';
 import type { Means, MigratorRooms } from './migration.ts';
 import { createOrphans } from './orphans.ts';
 import { credentialsOf } from './own-requests.ts';
+import { createKnows } from './ping.ts';
 
 /**
  * Handshakes at one backend at once. A crash brings all its sessions to the others in the same moment: side by side they
@@ -16,7 +17,7 @@ const AT_ONCE = 16;
 
 export function createMigrator(rooms: MigratorRooms): Migrator {
   const orphans = createOrphans(rooms.upstream, rooms.backends, rooms.now);
-  const means: Means = { ...rooms, handshake: createHandshake(rooms.upstream, rooms.token), orphans };
+  const means: Means = { ...rooms, handshake: createHandshake(rooms.upstream), orphans };
   const flights = new Map<string, { readonly to: string; readonly migrated: Promise<Migrated> }>();
   const limits = new Map<string, Limit>();
 
@@ -46,7 +47,7 @@ export function createMigrator(rooms: MigratorRooms): Migrator {
   return {
     migrate,
     full: ({ id }) => limits.get(id)?.full ?? false,
-    knows: (session, home, exchange) => means.handshake.knows(session, home, exchange),
+    knows: createKnows(rooms.upstream, rooms.token),
     discard: (orphan, at, exchange) => orphans.close(orphan, at, exchange),
     close: () => orphans.stop(),
   };

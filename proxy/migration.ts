@@ -44,7 +44,7 @@ const READ_BACK_MS = 60_000;
 const READ_BACK_EVERY_MS = 500;
 
 /** How long a migration waits until the session's streams are attached, in milliseconds. */
-const STREAMS_MS = 1_000;
+export const STREAMS_MS = 1_000;
 
 export async function migrateTo(
   means: Means,
@@ -147,7 +147,7 @@ async function tellAndStore(
   }
 }
 
-async function readyInTime({ telemetry }: Means, { ready }: PreparedStreams): Promise<'attached' | 'refused' | 'late'> {
+async function readyInTime({ telemetry }: Means, { ready }: PreparedStreams): Promise<Awaited<typeof ready>> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<'late'>((resolve) => {
     timer = setTimeout(() => resolve('late'), STREAMS_MS);

@@ -69,13 +69,14 @@ async function declined(
   story: Story,
   to: Backend,
   memory: RememberingSink,
-  { status, show }: Extract<Attempt, { kind: 'declined' }>,
+  sent: Extract<Attempt, { kind: 'declined' }>,
 ): Promise<Turn> {
+  const { status } = sent;
   blame(rooms, to, new Error(`initialize was declined with status ${status}`));
   closeIssued(rooms, story, to, memory);
   story.tried.set(to.id, 'unsent');
   story.declined = async () => {
-    const shown = await certain(rooms, story, undefined, to, show());
+    const shown = await certain(rooms, story, undefined, to, sent.show());
     await memory.settled();
     return { outcome: 'answered', status: shown.kind === 'answered' ? shown.status : status };
   };

@@ -46,10 +46,13 @@ export function createOrphans(upstream: Upstream, backends: Pick<Backends, 'list
 
   async function close(orphan: Session, at: Backend, goodbye: Exchange): Promise<void> {
     const deadline = now() + GIVE_UP_AFTER;
-    for (let ms = FIRST_PAUSE; !stopped && now() < deadline; ms = Math.min(ms * 2, LONGEST_PAUSE)) {
-      if (await limit.run(() => isClosed(orphan, at, goodbye))) return;
-      if (!stopped) await pause(ms);
-      if (!backends.list().some(({ id, origin }) => id === at.id && origin === at.origin)) return;
+    const isOver = (): boolean =>
+      stopped || now() > deadline || !backends.list().some(({ id, origin }) => id === at.id && origin === at.origin);
+    for (let ms = FIRST_PAUSE; !(await limit.run(() => isClosed(orphan, at, goodbye)));) {
+      if (isOver()) return;
+      await pause(ms);
+      if (isOver()) return;
+      ms = Math.min(ms * 2, LONGEST_PAUSE);
     }
   }
 

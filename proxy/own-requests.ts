@@ -76,6 +76,14 @@ export function ownDelete(exchange: Exchange, id: string): Exchange {
   return { ...kept, method: 'DELETE', headers: [...headers, 'accept', 'application/json'], intent };
 }
 
+/** The first revision whose requests name it (MCP 2025-06-18, "Protocol Version Header"). */
+const FIRST_NAMED_REVISION = '2025-06-18';
+
+/** The field that names the session's revision. */
+export function versionOf({ protocolVersion }: Session): RawHeaders {
+  return protocolVersion >= FIRST_NAMED_REVISION ? [HEADER.protocolVersion, protocolVersion] : [];
+}
+
 /** Sends it, and reads the whole answer. Whatever takes longer than `ms` is broken off. Never throws. */
 export async function ask(
   upstream: Upstream,

@@ -14,10 +14,14 @@ import { createEjections } from './ejections.ts';
 import type { Telemetry } from './events.ts';
 import { hearOf } from './heard.ts';
 import { listedState } from './listed.ts';
+import { createEndings } from './endings.ts';
 import { createMigrator } from './migrate.ts';
+import { STREAMS_MS } from './migration.ts';
+import type { MigratorRooms } from './migration.ts';
 import { createPassthrough } from './passthrough.ts';
 import type { Passthrough } from './passthrough.ts';
 import { migrateListening } from './planned.ts';
+import { createPeerStreams } from './peer-streams.ts';
 import { createPlans } from './plans.ts';
 import { createQuiet } from './quiet.ts';
 import { createRouter } from './router.ts';
@@ -77,15 +81,9 @@ export function buildHouse(config: Config, telemetry: TelemetryWithMetrics, give
   const plans = createPlans({ ...shared, orders, watched, settleMs, chaos: config.chaosMigrate });
   const quiet = createQuiet(activity, (session) => plans.watches(session), randomUUID);
   plans.onChange(() => quiet.watchedMore());
-  const streams = createStreams(sessions);
-  const migrator = createMigrator({
-    ...shared,
-    prepareStreams: (housed, to) => streams.prepare(housed, to),
-    moved(session) {
-      confirmations.confirm(session);
-      streams.moved(session.id, session);
-    },
-  });
+  const moves = openMoves({ ...shared, peers, confirmations });
+  const { streams, migrator } = moves;
+  const endings = createEndings(peers);
   const rooms: Rooms = {
     ...config,
     ...shared,
@@ -100,16 +98,12 @@ export function buildHouse(config: Config, telemetry: TelemetryWithMetrics, give
     confirmations,
     ejections: createEjections(Date.now),
     streamless: boundedSet(MOST_REMEMBERED),
-    ending: boundedSet(MOST_REMEMBERED),
+    endings,
     opening: new Map(),
     running: new Map(),
   };
   const stopMigrating = migrateListening(rooms);
-  telemetry.countSessions(async () => byState(await sessions.countByBackend(), backends.list()));
-  telemetry.countBackends(async () => {
-    const held = await sessions.countByBackend();
-    return backends.list().map(({ id }) => held.get(id) ?? 0);
-  });
+  countFor(telemetry, sessions, backends);
   return {
     router: createRouter(rooms),
     self,
@@ -124,17 +118,47 @@ export function buildHouse(config: Config, telemetry: TelemetryWithMetrics, give
     found,
     async close() {
       stopMigrating();
-      migrator.close();
       plans.close();
-      streams.close();
+      moves.close();
+      endings.close();
       await leave();
       await registry.close();
     },
   };
 }
 
+function countFor(telemetry: TelemetryWithMetrics, sessions: Sessions, backends: Backends): void {
+  telemetry.countSessions(async () => byState(await sessions.countByBackend(), backends.list()));
+  telemetry.countBackends(async () => {
+    const held = await sessions.countByBackend();
+    return backends.list().map(({ id }) => held.get(id) ?? 0);
+  });
+}
+
 /** Ids of sessions that are marked in some way at once. */
 const MOST_REMEMBERED = 20_000;
+
+type MovingRooms = Omit<MigratorRooms, 'prepareStreams' | 'moved'> & Pick<Rooms, 'peers' | 'confirmations'>;
+
+/** How sessions get new homes, and their streams with them. */
+function openMoves(rooms: MovingRooms) {
+  const streams = createStreams(rooms.sessions);
+  const everywhere = createPeerStreams(streams, rooms.peers, STREAMS_MS);
+  const migrator = createMigrator({
+    ...rooms,
+    prepareStreams: (housed, to) => everywhere.prepare(housed, to),
+    moved(session) {
+      rooms.confirmations.confirm(session);
+      streams.moved(session.id, session);
+    },
+  });
+  const close = (): void => {
+    migrator.close();
+    everywhere.close();
+    streams.close();
+  };
+  return { streams, migrator, close };
+}
 
 type GivenWays = Given & { readonly onDisconnect: (origin: string) => void };
 

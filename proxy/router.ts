@@ -43,7 +43,7 @@ async function handle(rooms: Rooms, exchange: Exchange, sink: Sink): Promise<voi
   }
   if (story.listening !== undefined) rooms.telemetry.record({ type: 'stream', change: 'closed' });
   const { intent } = exchange;
-  if (intent.kind === 'continue' && intent.verb === 'end' && ending.status >= 300) rooms.ending.delete(intent.id);
+  if (intent.kind === 'continue' && intent.verb === 'end' && ending.status >= 300) rooms.endings.failed(intent.id);
   rooms.telemetry.record({
     type: 'exchange',
     verb: intent.kind === 'continue' ? intent.verb : intent.kind,

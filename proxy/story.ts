@@ -17,6 +17,7 @@ import type {
   Upstream,
 } from './contract.ts';
 import type { Ejections } from './ejections.ts';
+import type { Endings } from './endings.ts';
 import type { Telemetry } from './events.ts';
 import { idsOf } from './jsonrpc.ts';
 import { refuse } from './refusal.ts';
@@ -38,8 +39,8 @@ export type Rooms = {
   readonly ejections: Ejections;
   /** Backend sessions whose home answers 404 to a listening GET, and knows them. */
   readonly streamless: BoundedSet;
-  /** Ids of sessions that their client is ending, or has ended a moment ago. */
-  readonly ending: BoundedSet;
+  /** Sessions that their client is ending, or has ended a moment ago. */
+  readonly endings: Endings;
   readonly peers: Peers;
   /** How long an exchange waits for a home before it is refused. */
   readonly holdSeconds: number;

@@ -18,7 +18,9 @@ export interface Streams {
   reattach(): Promise<() => void>;
   /** Attaches the session's streams to what may become its home. */
   prepare(housed: Session, to: Backend): PreparedStreams;
-  /** The session's id, where somebody here listens to it; by its SHA-256. */
+  /** It does not become the home. */
+  discard(id: string, backendSessionId: string): void;
+  /** A session to which somebody here listens, by the SHA-256 of its id. */
   named(hash: string): Session | undefined;
   /** The session has this home now, or has ended. */
   moved(id: string, now: Session | undefined): void;
@@ -74,6 +76,9 @@ export function createStreams(sessions: Sessions): Streams {
     byBackend: () => countByHome(streams.values()),
     reattach: newTurns(),
     prepare: (housed, to) => prepare(of(housed.id), housed, to),
+    discard(id, backendSessionId) {
+      for (const stream of of(id)) stream.discard({ backendSessionId });
+    },
     named: (hash) => of(hashes.get(hash) ?? '')[0]?.session,
     moved,
     changed,

@@ -9,7 +9,7 @@ import { type TestProxy, startProxy } from '../house/flow.ts';
 import { type Asked, type Plain, sayJson, sayText, startPlain } from '../house/plain.ts';
 import { until } from '../house/until.ts';
 
-let undo: (() => Promise<unknown>)[] = [];
+const undo: (() => Promise<unknown>)[] = [];
 afterEach(async () => {
   for (const one of undo.splice(0).toReversed()) await one();
 });
@@ -57,7 +57,6 @@ describe('a server that has no listening stream', () => {
     for (const one of scene.all) one.before = (asked) => asked.what === 'GET' && (say(asked), true);
     const client = new Client({ name: 'test', version: '1' });
     const transport = new StreamableHTTPClientTransport(new URL(scene.proxy.url));
-    transport.onerror = () => {};
     undo.push(() => client.close());
     await client.connect(transport).catch(() => {});
     await until('it was asked for the stream', () => times(scene, 'GET') > 0);

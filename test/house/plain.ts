@@ -12,7 +12,10 @@ const MESSAGE = z.object({
   method: z.string().optional(),
   params: z.object({ name: z.string().optional(), protocolVersion: z.string().optional() }).optional(),
 });
-const ONE_STREAM = 'text/event-stream';
+const TOOLS = [
+  { name: 'count', inputSchema: { type: 'object' } },
+  { name: 'read', inputSchema: { type: 'object' }, annotations: { readOnlyHint: true } },
+];
 
 /** What a request was about: its session and its method, of a tool its name. */
 export type Asked = {
@@ -115,17 +118,13 @@ async function serve(
     return;
   }
   if (!asked.known) return plain.unknown(asked);
-  if (what === 'GET') return void response.writeHead(200, { 'content-type': ONE_STREAM }).flushHeaders();
+  if (what === 'GET') return response.writeHead(200, { 'content-type': 'text/event-stream' }).flushHeaders();
   plain.ran.push(what);
   if (what === 'count') plain.sessions.set(session, (plain.sessions.get(session) ?? 0) + 1);
   const counted = `${name}${plain.sessions.get(session) ?? 0}`;
   if (plain.after(asked)) return;
   if (what === 'DELETE') plain.sessions.delete(session);
   if (id === undefined) return void response.writeHead(what === 'DELETE' ? 200 : 202).end();
-  const tools = [{ name: 'count' }, { name: 'read', annotations: { readOnlyHint: true } }];
-  const result =
-    what === 'tools/list'
-      ? { tools: tools.map((tool) => ({ ...tool, inputSchema: { type: 'object' } })) }
-      : { content: [{ type: 'text', text: counted }] };
+  const result = what === 'tools/list' ? { tools: TOOLS } : { content: [{ type: 'text', text: counted }] };
   return sayJson(response, 200, { id, result: what === 'ping' ? {} : result });
 }

@@ -8,6 +8,7 @@ import type { RoutingEvent } from '../../../proxy/events.ts';
 import { newListeners } from '../../../proxy/listeners.ts';
 import { boundedSet } from '../../../proxy/bounded-set.ts';
 import { createConfirmations } from '../../../proxy/confirmations.ts';
+import { createEndings } from '../../../proxy/endings.ts';
 import { createEjections } from '../../../proxy/ejections.ts';
 import { createMigrator } from '../../../proxy/migrate.ts';
 import { migrateListening } from '../../../proxy/planned.ts';
@@ -93,7 +94,7 @@ export function newProxies(
       confirmations: createConfirmations(Date.now),
       ejections: createEjections(Date.now),
       streamless: boundedSet(100),
-      ending: boundedSet(100),
+      endings: createEndings(noPeers()),
       plans,
       quiet,
       peers: noPeers(),
