@@ -100,6 +100,7 @@ export class RunningAttempt {
 
   /** It is to end as if the connection had broken. */
   breakOff(cause: Error): void {
+    if (this.#settled) return;
     this.failed(cause);
     this.#leave?.();
   }

@@ -1,4 +1,5 @@
 /** One attempt over undici's dispatcher: pools, headers, redirects. */
+import type { Socket } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { Agent, buildConnector } from 'undici';
 import type { Dispatcher } from 'undici';
@@ -15,8 +16,8 @@ import { newKnownPaths } from './known-paths.ts';
 import type { KnownPaths } from './known-paths.ts';
 import { redirectTarget, withoutInside } from './redirect.ts';
 import type { Sent } from './redirect.ts';
-import { newInterimLimit } from './interim.ts';
 import { saysLoop } from './loops.ts';
+import { withoutInterim } from './wire.ts';
 
 export type UpstreamOptions = {
   /**
@@ -38,7 +39,7 @@ export type UpstreamOptions = {
   readonly onRelease?: (id: string, release: number) => void;
 };
 
-const connectTo = buildConnector({ timeout: 3000 });
+const CONNECT_MS = 3000;
 /** Shorter than the 5 s of Node's servers: a reset on a reused socket cannot tell whether the handler ran. */
 const IDLE_SOCKET_MS = 4000;
 const MAX_HEADER_BYTES = 64 * 1024;
@@ -64,11 +65,13 @@ type Running = Map<string, Set<(cause: Error) => void>>;
  */
 export function createUpstream(told: UpstreamOptions): ClosableUpstream {
   const answerMs = Math.ceil((told.answerSeconds ?? 0) * 1000);
+  const connections = newConnections();
   const options: Agent.Options = {
     connections: null,
     pipelining: 1,
-    connect,
+    connect: connections.connect,
     keepAliveTimeout: IDLE_SOCKET_MS,
+    keepAliveMaxTimeout: IDLE_SOCKET_MS,
     maxHeaderSize: MAX_HEADER_BYTES,
     bodyTimeout: 0,
     headersTimeout: answerMs,
@@ -85,7 +88,7 @@ export function createUpstream(told: UpstreamOptions): ClosableUpstream {
   const running: Running = new Map();
   const paths = newKnownPaths();
 
-  const means: Means = { told, answerMs, running, paths };
+  const means: Means = { told, answerMs, running, paths, connections };
 
   return {
     async send(exchange, session, to, sink) {
@@ -109,9 +112,6 @@ export function createUpstream(told: UpstreamOptions): ClosableUpstream {
   };
 }
 
-/** Whatever `Host` says, a certificate must be of the backend's own name: that is `host` here (RFC 9110, section 4.3.4). */
-const connect: typeof connectTo = (options, done) => connectTo({ ...options, servername: '' }, done);
-
 type Way = {
   readonly exchange: Exchange;
   readonly session: Session | undefined;
@@ -125,10 +125,12 @@ type Means = {
   readonly answerMs: number;
   readonly running: Running;
   readonly paths: KnownPaths;
+  readonly connections: Connections;
 };
 
 function tryAt(means: Means, agent: Agent, hop: Hop): Promise<Ended> {
-  const { exchange, session, to, sink } = hop;
+  const { exchange, session, to, sink, origin, target, headers } = hop;
+  const { method, body = null } = exchange;
   const read = (status: number, raw: RawHeaders) => readHead(means, hop, status, raw);
   const blame = (cause: Error) => blameOf(cause, networkInterfaces);
   return new Promise((resolve) => {
@@ -139,7 +141,13 @@ function tryAt(means: Means, agent: Agent, hop: Hop): Promise<Ended> {
     });
     if (exchange.signal.aborted) return;
     exit = enter(means.running, to.origin, (cause) => attempt.breakOff(cause));
-    dispatch(agent, hop, attempt);
+    // Undici takes `servername` too, though its types do not say so: by default the Host's, and each change a new socket.
+    const request = { origin, path: target, method, headers: [...headers], body, servername: origin };
+    try {
+      agent.dispatch(request, handlerOf(attempt, sink, means.connections));
+    } catch (cause) {
+      attempt.failed(asError(cause));
+    }
   });
 }
 
@@ -166,25 +174,49 @@ function enter(running: Running, origin: string, breakOff: (cause: Error) => voi
   };
 }
 
-function dispatch(agent: Agent, { origin, target, headers, exchange, sink }: Hop, attempt: RunningAttempt): void {
-  const { method, body = null } = exchange;
-  // Undici takes `servername` too, though its types do not say so: by default the Host's, and each change a new socket.
-  const request = { origin, path: target, method, headers: [...headers], body, servername: origin };
-  try {
-    agent.dispatch(request, handlerOf(attempt, sink));
-  } catch (cause) {
-    attempt.failed(asError(cause));
+type Connections = {
+  readonly connect: buildConnector.connector;
+  /** To be called where undici is about to write a request: `take` gets its socket. */
+  writes(take: (socket: Socket) => void): void;
+};
+
+function newConnections(): Connections {
+  const connectTo = buildConnector({ timeout: CONNECT_MS });
+  let taker: ((socket: Socket) => void) | undefined;
+  function taken(socket: Socket): void {
+    taker?.(socket);
+    taker = undefined;
   }
+  return {
+    connect(options, done) {
+      // A certificate must be of the backend's own name, whatever `Host` says: without another, undici takes it.
+      connectTo({ ...options, servername: '' }, (...made) => {
+        // Undefined rather than null where there is an error, whatever the types say.
+        const [error, socket] = made;
+        if (error === null) withoutInterim(socket, () => taken(socket));
+        done(...made);
+      });
+    },
+    writes(take) {
+      taker = take;
+    },
+  };
 }
 
-function handlerOf(attempt: RunningAttempt, sink: Sink): Dispatcher.DispatchHandler {
-  const interim = newInterimLimit((cause) => attempt.breakOff(cause));
+function handlerOf(attempt: RunningAttempt, sink: Sink, connections: Connections): Dispatcher.DispatchHandler {
   return {
     onRequestStart(controller) {
-      attempt.started(() => controller.abort(new Error('nobody waits for it any more')));
+      const reason = new Error('nobody waits for it any more');
+      let socket: Socket | undefined;
+      // Aborted by undici, it would be written again: to a new connection, which then idles.
+      attempt.started(() => (socket === undefined ? controller.abort(reason) : socket.destroy(reason)));
+      if (controller.aborted) return;
+      connections.writes((its) => {
+        socket = its;
+      });
     },
     onResponseStart(controller, status) {
-      if (status < 200) return interim(status);
+      if (status < 200) return attempt.breakOff(new Error(`${status} is no status of an answer`));
       return attempt.head(status, rawHeaders(controller.rawHeaders));
     },
     onResponseData(controller, chunk) {

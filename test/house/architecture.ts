@@ -44,6 +44,7 @@ const LEVELS: readonly (readonly string[])[] = [
     'backend-host',
     'known-paths',
     'redirect',
+    'wire',
     'blame',
     'emf',
     'forwarded',
