@@ -52,7 +52,7 @@ export function isBodyless({ headers }: IncomingMessage): boolean {
  */
 export function lingering(sink: Sink, request: IncomingMessage): Sink {
   return {
-    head: (status, headers) => sink.head(status, headers),
+    head: (status, headers, own) => sink.head(status, headers, own),
     event: (event) => sink.event(event),
     chunk: (bytes) => sink.chunk(bytes),
     drained: () => sink.drained(),

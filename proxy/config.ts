@@ -56,6 +56,8 @@ export type Config = {
   readonly allowedHosts: readonly string[] | undefined;
   /** Origins, in lower case; undefined: loopback origins on a loopback host, else one that equals the Host. */
   readonly allowedOrigins: readonly string[] | undefined;
+  /** Origins as these, allowed besides, whose pages get CORS fields from us where a backend sends none. */
+  readonly cors: readonly string[] | undefined;
   /** Bytes. */
   readonly maxBody: number;
   /** Proxies in front of us whose forwarding fields are believed. */
@@ -157,6 +159,9 @@ const offOrSeconds = z.union(
   `${OFF_OR} from 0.1 to ${LONGEST_WAIT}`,
 );
 
+/** Undefined where nothing is said. */
+const orNot = <T extends z.ZodType>(rule: T) => rule.optional().transform((value) => value);
+
 const EMF = 'off, on, or a name';
 
 /** The rule for each value; the message of each is what a fault says was expected. */
@@ -164,34 +169,35 @@ const SCHEMA = z.object({
   port: whole(0, 65_535, 'a port'),
   host: listenHost,
   opsPort: whole(0, 65_535, 'a port'),
-  opsHost: listenHost.optional(),
-  opsToken: operatorToken.optional(),
+  opsHost: orNot(listenHost),
+  opsToken: orNot(operatorToken),
   path,
   backends: z.array(backend),
-  discovery: choice('static', 'dns', 'cloud-map').optional(),
-  dns: dnsName.optional(),
-  cloudMap: cloudMapService.optional(),
-  backendPort: whole(1, 65_535, 'a port').optional(),
-  backendHost: formed(HOST, 'keep, origin, or a Host as in mcp.internal:3000').optional(),
+  discovery: orNot(choice('static', 'dns', 'cloud-map')),
+  dns: orNot(dnsName),
+  cloudMap: orNot(cloudMapService),
+  backendPort: orNot(whole(1, 65_535, 'a port')),
+  backendHost: orNot(formed(HOST, 'keep, origin, or a Host as in mcp.internal:3000')),
   refreshSeconds: number(0.1, LONGEST_WAIT, 'seconds'),
   allowLoopback: choice('on', 'off').transform((word) => word === 'on'),
-  healthPath: path.optional(),
-  redis: redisUrls.optional(),
+  healthPath: orNot(path),
+  redis: orNot(redisUrls),
   sessionTtl: whole(1, LONGEST_LIFE, 'whole seconds'),
   holdSeconds: seconds,
   answerSeconds: offOrSeconds,
   onSessionLost: choice('migrate', 'not-found'),
   replay: choice('never', 'safe', 'always'),
-  maxSessions: whole(1, 1_000_000_000, 'sessions').optional(),
-  zone: formed(/^[\w.:-]+$/, 'a name').optional(),
+  maxSessions: orNot(whole(1, 1_000_000_000, 'sessions')),
+  zone: orNot(formed(/^[\w.:-]+$/, 'a name')),
   chaosMigrate: choice('on', 'off').transform((word) => word === 'on'),
-  allowedHosts: z.array(hostName).optional(),
-  allowedOrigins: z.array(webOrigin).optional(),
+  allowedHosts: orNot(z.array(hostName)),
+  allowedOrigins: orNot(z.array(webOrigin)),
+  cors: orNot(z.array(webOrigin)),
   maxBody: whole(1, LARGEST_BODY, 'whole bytes'),
   trustProxy: whole(0, 32, 'a whole number of proxies'),
   passthrough: choice('on', 'off').transform((value) => value === 'on'),
   drainSeconds: seconds,
-  lameDuckSeconds: seconds.optional(),
+  lameDuckSeconds: orNot(seconds),
   emf: z
     .string(EMF)
     .regex(/^[\w./-]{1,250}$/, EMF)
@@ -227,15 +233,15 @@ function check(read: Read, listens: boolean): Parsed {
     ...clashes(read, listens),
   ];
   if (!parsed.success || all.length > 0) return { kind: 'faults', faults: all };
-  const { dns, cloudMap, backendPort, healthPath, opsToken, redis, zone, allowedHosts, allowedOrigins, ...rest } =
-    parsed.data;
-  const { discovery = discoveryOf(given), opsHost = rest.host, maxSessions = Infinity } = rest;
-  const { backendHost, drainSeconds } = rest;
+  const {
+    discovery = discoveryOf(given),
+    opsHost = parsed.data.host,
+    maxSessions = Infinity,
+    drainSeconds,
+  } = parsed.data;
   // Half at least is left for what runs.
-  const { lameDuckSeconds = Math.min(LAME_DUCK, drainSeconds / 2) } = rest;
-  const optional = { dns, cloudMap, backendPort, healthPath, opsToken, redis, zone, allowedHosts, allowedOrigins };
-  const filled = { discovery, opsHost, maxSessions, backendHost, lameDuckSeconds };
-  return { kind: 'config', config: { ...rest, ...optional, ...filled } };
+  const { lameDuckSeconds = Math.min(LAME_DUCK, drainSeconds / 2) } = parsed.data;
+  return { kind: 'config', config: { ...parsed.data, discovery, opsHost, maxSessions, lameDuckSeconds } };
 }
 
 function fault(issue: z.core.$ZodIssue, { given, wanted }: Read): string {

@@ -144,8 +144,8 @@ export type RawHeaders = readonly string[];
  * so that a failed attempt can be continued honestly. Never throws; after the client has left it swallows what it gets.
  */
 export interface Sink {
-  /** Status and end-to-end headers. Once; a second head is ignored. */
-  head(status: number, headers: RawHeaders): void;
+  /** Status and end-to-end headers. Once; a second head is ignored. `own`: the answer is the proxy's, no backend's. */
+  head(status: number, headers: RawHeaders, own?: boolean): void;
   /** One whole event; false means: wait for `drained()` before the next. */
   event(event: SseEvent): boolean;
   /** Bytes as they came; false means: wait for `drained()` before the next. */

@@ -5,14 +5,17 @@ import { lingering, parsedBody, readBody } from './body.ts';
 import { classify } from './classify.ts';
 import { CODE } from './contract.ts';
 import type { Exchange, Refusal, Sink } from './contract.ts';
+import { corsOf } from './cors.ts';
 import type { Telemetry } from './events.ts';
+import type { GuardRules } from './guard.ts';
 import { incomingHeaders } from './incoming.ts';
 import { idsOf } from './jsonrpc.ts';
-import { CLOSED, INTERNAL, LOOP, STOPPING, refuse } from './refusal.ts';
+import { PREFLIGHT_MS, preflighting } from './preflight.ts';
+import { CLOSED, INTERNAL, LOOP, NO_BACKEND, STOPPING, refuse } from './refusal.ts';
 import type { Router } from './router.ts';
 import { ResponseSink } from './sink.ts';
 
-export type DoorRules = {
+export type DoorRules = GuardRules & {
   /** Bytes. */
   readonly maxBody: number;
   /** Hops whose forwarding fields are believed. */
@@ -42,13 +45,15 @@ type Run = { readonly exchange: Exchange; readonly sink: Sink; readonly leave: A
 
 export function createDoor(router: Router, rules: DoorRules, telemetry: Telemetry): Door {
   const runs = newRuns();
-  const turning = createTurning(telemetry);
+  const turning = createTurning(rules, telemetry);
   const turnAway: Door['turnAway'] = (request, response, status) => turning(request, response, refusalOf(status));
   let closing = false;
   let over = false;
 
   async function pass(request: IncomingMessage, response: ServerResponse, asked: Asked): Promise<void> {
-    const sink = new ResponseSink(response, { closing: () => closing });
+    const cors = corsOf(request, rules);
+    const answer = new ResponseSink(response, { closing: () => closing, cors });
+    const sink = preflighting(answer, cors);
     if (closing && request.method === 'GET') return refuse(sink, CLOSED, []);
     const intent = classify(request.method ?? '', (name) => fieldOf(request, name), asked.body);
     if (intent.kind === 'malformed') {
@@ -60,11 +65,14 @@ export function createDoor(router: Router, rules: DoorRules, telemetry: Telemetr
     const leave = new AbortController();
     response.once('close', () => {
       // Somebody before us may end an answer too, as a limit of its age does.
-      if (!response.writableFinished || !sink.over) leave.abort();
+      if (!response.writableFinished || !answer.over) leave.abort();
     });
     if (response.destroyed) return;
-    const run = { exchange: exchangeOf(request, intent, asked, leave.signal, rules.trustProxy), sink, leave };
+    const signal =
+      cors?.preflight === undefined ? leave.signal : AbortSignal.any([leave.signal, AbortSignal.timeout(PREFLIGHT_MS)]);
+    const run = { exchange: exchangeOf(request, intent, asked, signal, rules.trustProxy), sink, leave };
     await runs.during(run, () => router.handle(run.exchange, sink));
+    if (cors?.preflight !== undefined && sink.shown === 'nothing') refuse(sink, NO_BACKEND, []);
   }
 
   async function knock(request: IncomingMessage, response: ServerResponse, target: string): Promise<void> {
@@ -119,10 +127,10 @@ function newRuns() {
   };
 }
 
-function createTurning(telemetry: Telemetry): Door['refuse'] {
+function createTurning(rules: GuardRules, telemetry: Telemetry): Door['refuse'] {
   return (request, response, refusal) => {
     response.setHeader('connection', 'close');
-    const sink = new ResponseSink(response, { closing: () => false });
+    const sink = new ResponseSink(response, { closing: () => false, cors: corsOf(request, rules) });
     refuse(lingering(sink, request), refusal, []);
     recordRefusal(telemetry, refusal.status);
   };

@@ -7,6 +7,8 @@ export type GuardRules = {
   readonly allowedHosts: readonly string[] | undefined;
   /** Undefined: loopback origins on a loopback address, and the request's own host. */
   readonly allowedOrigins: readonly string[] | undefined;
+  /** Origins that are allowed besides, and for which we do CORS. */
+  readonly cors: readonly string[] | undefined;
 };
 
 const LOOPBACK_NAME = /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/;
@@ -24,14 +26,22 @@ export function mayEnter(
 ): boolean {
   const host = hostOf(`http://${request.host ?? ''}`);
   if (host === undefined) return false;
-  const onLoopback = isLoopback(rules.host);
-  const named = rules.allowedHosts?.includes(host.hostname) ?? (!onLoopback || LOOPBACK_NAME.test(host.hostname));
+  const named =
+    rules.allowedHosts?.includes(host.hostname) ?? (!isLoopback(rules.host) || LOOPBACK_NAME.test(host.hostname));
   if (!named) return false;
-  if (request.origin === undefined) return true;
-  if (rules.allowedOrigins !== undefined) return rules.allowedOrigins.includes(request.origin.toLowerCase());
-  const origin = hostOf(request.origin);
-  if (origin === undefined) return false;
-  return origin.host === host.host || (onLoopback && LOOPBACK_NAME.test(origin.hostname));
+  return request.origin === undefined || mayCall(request.origin, request.host, rules);
+}
+
+/** Whether a page of this origin may call, if the request's Host is well. */
+export function mayCall(origin: string, host: string | undefined, rules: GuardRules): boolean {
+  const named = origin.toLowerCase();
+  if (rules.cors?.includes(named) === true) return true;
+  if (rules.allowedOrigins !== undefined) return rules.allowedOrigins.includes(named);
+  const page = hostOf(origin);
+  if (page === undefined) return false;
+  return (
+    page.host === hostOf(`http://${host ?? ''}`)?.host || (isLoopback(rules.host) && LOOPBACK_NAME.test(page.hostname))
+  );
 }
 
 type Host = { readonly hostname: string; readonly host: string };

@@ -77,6 +77,11 @@ export type AffinityOptions = {
    * Host; of a proxy that listens on loopback, loopback ones too.
    */
   readonly allowedOrigins?: readonly string[] | undefined;
+  /**
+   * Origins whose pages may call: allowed as by `allowedOrigins`, and given CORS fields (Fetch standard) where a server sends
+   * none. What the proxy answers itself carries them for every allowed origin. Default: none.
+   */
+  readonly cors?: readonly string[] | undefined;
   /** Bytes of the largest request body that is read; a larger one gets 413. A parser before has a limit of its own. Default: 4194304. */
   readonly maxBody?: number | undefined;
   /**

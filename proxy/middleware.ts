@@ -43,7 +43,7 @@ export function sessionAffinity(options: MiddlewareOptions): Middleware {
   const house = buildHouse(own, telemetry, { ...given, mark: [HEADER.affinityHop, hop] });
   // The listener is yours, and so is what it may be called: any Host, and an Origin that equals it.
   const rules = { ...config, host: '0.0.0.0' };
-  const door = createDoor(house.router, config, telemetry);
+  const door = createDoor(house.router, rules, telemetry);
   const alone = config.redis === undefined && given.sessions === undefined;
   const told = new Set<Refusal>();
 

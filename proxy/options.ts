@@ -196,6 +196,14 @@ export const OPTIONS = {
     many: true,
     meaning: 'an Origin that is served (repeatable)',
   },
+  cors: {
+    flag: 'cors',
+    env: 'CORS_ORIGINS',
+    value: 'ORIGIN',
+    unset: 'none',
+    many: true,
+    meaning: 'an Origin whose pages may call servers that do no CORS (repeatable)',
+  },
   maxBody: {
     flag: 'max-body',
     env: 'MAX_BODY_BYTES',

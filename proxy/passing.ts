@@ -3,12 +3,15 @@ import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http';
 import { asError } from './as-error.ts';
 import { isBodyless, lingering } from './body.ts';
 import type { RawHeaders, Refusal } from './contract.ts';
+import { preflightFields, withCors } from './cors.ts';
+import type { Cors } from './cors.ts';
 import { flushHead, writeHead } from './head.ts';
 import { responseHeaders } from './headers.ts';
 import { limitInterim } from './interim.ts';
 import type { Journey } from './journey.ts';
 import { Looped, saysLoop } from './loops.ts';
 import { LOOP, NO_BACKEND, OUTCOME_UNKNOWN, STOPPING, refuse } from './refusal.ts';
+import { preflighting } from './preflight.ts';
 import { ResponseSink } from './sink.ts';
 
 /** What whoever carries the bytes tells of one request. */
@@ -28,16 +31,24 @@ export class PassedRequest implements Passing {
   readonly #request: IncomingMessage;
   readonly #response: ServerResponse;
   readonly #journey: Journey;
+  readonly #cors: Cors | undefined;
   readonly #go: () => void;
   #ending: 'answered' | 'refused' | 'lost' | undefined;
   #answer: IncomingMessage | undefined;
   #closing = false;
 
   /** `go` sends the request to the backend that the journey has chosen; without a body it may be called again. */
-  constructor(request: IncomingMessage, response: ServerResponse, journey: Journey, go: () => void) {
+  constructor(
+    request: IncomingMessage,
+    response: ServerResponse,
+    journey: Journey,
+    cors: Cors | undefined,
+    go: () => void,
+  ) {
     this.#request = request;
     this.#response = response;
     this.#journey = journey;
+    this.#cors = cors;
     this.#go = go;
     response.once('close', () => {
       const left = this.#ending === undefined || (this.#ending === 'answered' && !response.writableFinished);
@@ -67,7 +78,7 @@ export class PassedRequest implements Passing {
       return this.failed(new Looped());
     }
     try {
-      show(answer, this.#journey.shown(answer.rawHeaders), this.#response, this.#closing);
+      show(answer, this.#journey.shown(answer.rawHeaders), this.#response, this.#closing, this.#cors);
     } catch (error) {
       answer.destroy();
       return this.failed(asError(error));
@@ -113,7 +124,8 @@ export class PassedRequest implements Passing {
 
   #refuse(refusal: Refusal, as: 'refused' | 'lost'): void {
     this.#ending = as;
-    const sink = new ResponseSink(this.#response, { closing: () => this.#closing || !this.#request.complete });
+    const closing = () => this.#closing || !this.#request.complete;
+    const sink = preflighting(new ResponseSink(this.#response, { closing, cors: this.#cors }), this.#cors);
     refuse(lingering(sink, this.#request), refusal, []);
   }
 
@@ -134,21 +146,34 @@ export class PassedRequest implements Passing {
  * Head and body; the head at once, as the body may take its time. Throws when it cannot be sent: then another answer may
  * be, and this one is to be destroyed.
  */
-export function show(answer: IncomingMessage, raw: RawHeaders, response: ServerResponse, closing: boolean): void {
+export function show(
+  answer: IncomingMessage,
+  raw: RawHeaders,
+  response: ServerResponse,
+  closing: boolean,
+  cors?: Cors,
+): void {
   const { 'transfer-encoding': coding } = answer.headers;
   if (coding !== undefined && coding.toLowerCase() !== 'chunked') {
     throw new Error(`the backend's answer is in the coding ${coding}`);
   }
-  const headers = responseHeaders(raw, undefined);
-  if (closing) headers.push('connection', 'close');
-  const status = answer.statusCode ?? 502;
-  writeHead(response, status, headers, answer.statusMessage ?? '');
-  if (status === 204 || status === 304) {
-    // What comes after it all the same breaks the connection.
-    answer.resume();
-    response.end();
-    return;
+  const { statusCode: status = 502, statusMessage = '' } = answer;
+  const own = responseHeaders(raw, undefined);
+  const preflight = cors && preflightFields(cors, { status, headers: own, own: false });
+  if (preflight !== undefined) {
+    writeHead(response, 204, preflight);
+    return endOf(answer, response);
   }
+  const headers = withCors(own, cors, false);
+  writeHead(response, status, closing ? [...headers, 'connection', 'close'] : headers, statusMessage);
+  if (status === 204 || status === 304) return endOf(answer, response);
   flushHead(response);
   answer.pipe(response);
+  return undefined;
+}
+
+/** An answer without a body: what comes all the same is nobody's. */
+function endOf(answer: IncomingMessage, response: ServerResponse): void {
+  answer.resume();
+  response.end();
 }

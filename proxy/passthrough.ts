@@ -8,6 +8,9 @@ import { hostFor } from './backend-host.ts';
 import type { BackendHost } from './backend-host.ts';
 import { CODE, HEADER } from './contract.ts';
 import { headerValue } from './headers.ts';
+import { corsOf } from './cors.ts';
+import type { Cors } from './cors.ts';
+import type { GuardRules } from './guard.ts';
 import { passedHeaders } from './incoming.ts';
 import { startJourney } from './journey.ts';
 import type { Journey, JourneyRooms } from './journey.ts';
@@ -27,14 +30,15 @@ export interface Passthrough {
   cut(): void;
 }
 
-export type PassthroughRooms = JourneyRooms & {
-  /** Hops whose forwarding fields are believed. */
-  readonly trustProxy: number;
-  /** What backends get as `Host`. */
-  readonly backendHost: BackendHost;
-  /** The proxy's name in `Mcp-Affinity-Via`. */
-  readonly self: string;
-};
+export type PassthroughRooms = JourneyRooms &
+  GuardRules & {
+    /** Hops whose forwarding fields are believed. */
+    readonly trustProxy: number;
+    /** What backends get as `Host`. */
+    readonly backendHost: BackendHost;
+    /** The proxy's name in `Mcp-Affinity-Via`. */
+    readonly self: string;
+  };
 
 type Running = { readonly passing: Passing; readonly journey: Journey };
 
@@ -63,11 +67,12 @@ export function createPassthrough(rooms: PassthroughRooms): Passthrough {
   return {
     enter(request, response, target) {
       if (response.destroyed) return;
+      const cors = corsOf(request, rooms);
       const coding = request.headers['transfer-encoding'];
-      if (coding !== undefined && coding.toLowerCase() !== 'chunked') return refuseCoding(response);
+      if (coding !== undefined && coding.toLowerCase() !== 'chunked') return refuseCoding(response, cors);
       prepare(request, target, rooms, coding === undefined ? {} : { 'transfer-encoding': 'chunked' });
       const journey = startJourney(rooms, request.rawHeaders);
-      const passing: PassedRequest = new PassedRequest(request, response, journey, () => {
+      const passing: PassedRequest = new PassedRequest(request, response, journey, cors, () => {
         const fail = (error?: unknown): void => passing.failed(asError(error));
         wayOf(request, journey)(request, response, fail).catch(fail);
       });
@@ -147,8 +152,8 @@ function telling(passingOf: (request: IncomingMessage) => Passing | undefined): 
 const CODING = { status: 501, code: CODE.server, message: 'Unsupported Transfer-Encoding: only chunked is taken' };
 
 /** What is coded so would reach the backend as if it were not (RFC 9112, section 6.1). */
-function refuseCoding(response: ServerResponse): void {
-  refuse(new ResponseSink(response, { closing: () => true }), CODING, []);
+function refuseCoding(response: ServerResponse, cors: Cors | undefined): void {
+  refuse(new ResponseSink(response, { closing: () => true, cors }), CODING, []);
 }
 
 function asError(error: unknown): Error {

@@ -244,7 +244,7 @@ async function hold(rooms: Rooms, story: Story, refusal = NO_BACKEND): Promise<T
 }
 
 function accepted({ sink }: Story): Ending {
-  sink.head(202, ['content-length', '0']);
+  sink.head(202, ['content-length', '0'], true);
   sink.end();
   return { outcome: 'answered', status: 202 };
 }

@@ -52,7 +52,7 @@ function giveUp(rooms: Rooms, { exchange }: Story, session: Session): void {
 export async function ended(rooms: Rooms, story: Story, session: Session | undefined): Promise<Ending> {
   if ((await end(rooms, story, session)) === 'unavailable') return refused(story, REGISTRY_DOWN);
   rooms.telemetry.record({ type: 'session', change: 'ended' });
-  story.sink.head(200, ['content-length', '0']);
+  story.sink.head(200, ['content-length', '0'], true);
   story.sink.end();
   return { outcome: 'answered', status: 200 };
 }

@@ -2,6 +2,8 @@
 import type { ServerResponse } from 'node:http';
 import { CODE } from './contract.ts';
 import type { RawHeaders, Sink, SseEvent } from './contract.ts';
+import { withCors } from './cors.ts';
+import type { Cors } from './cors.ts';
 import { flushHead, writeHead } from './head.ts';
 import { headerValue } from './headers.ts';
 import { errorMessage } from './jsonrpc.ts';
@@ -13,6 +15,8 @@ const COMMENT = ': keep-alive\n\n';
 export type ResponseSinkOptions = {
   /** True tells the client to take its next request elsewhere. */
   readonly closing: () => boolean;
+  /** What a page of another origin may read of it. */
+  readonly cors?: Cors | undefined;
   /** Milliseconds of silence on a stream before a comment: 20,000 by default. */
   readonly keepAliveMs?: number;
 };
@@ -39,9 +43,10 @@ export class ResponseSink implements Sink {
     return this.#over;
   }
 
-  head(status: number, headers: RawHeaders): void {
+  head(status: number, fields: RawHeaders, own = false): void {
     const response = this.#response;
     if (this.#shown !== 'nothing' || response.destroyed) return;
+    const headers = withCors(fields, this.#options.cors, own);
     const streams = headerValue(headers, 'content-type')?.toLowerCase().startsWith('text/event-stream') === true;
     this.#shown = streams && status < 300 ? 'stream' : 'body';
     try {

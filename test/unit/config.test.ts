@@ -41,6 +41,7 @@ describe('what is taken', () => {
       replay: 'safe',
       allowedHosts: undefined,
       allowedOrigins: undefined,
+      cors: undefined,
       maxBody: 4_194_304,
       chaosMigrate: false,
       maxSessions: Infinity,
@@ -57,7 +58,7 @@ describe('what is taken', () => {
   test('every flag', () => {
     const flags = `--port 0 --host 0.0.0.0 --ops-port 1 --ops-host ::1 --path /a/b --backend https://B:443 --backend http://[::1]:1
       --discovery static --refresh 0.5 --allow-loopback on --health-path /health --redis rediss://u:p%40@r:6380/1 --session-ttl 60 --hold-seconds 0 --answer-seconds 2.5 --on-session-lost not-found
-      --replay never --allowed-host MCP.example.com --allowed-origin HTTPS://App.example.com:443 --max-body 10
+      --replay never --allowed-host MCP.example.com --allowed-origin HTTPS://App.example.com:443 --cors https://app.example.com --cors http://LOCALHOST:5173 --max-body 10
       --trust-proxy 2 --passthrough off --drain-seconds 0.5 --lame-duck-seconds 0.4 --log-level debug --chaos-migrate on --max-sessions-per-backend 50 --zone eu-west-1a --emf mcp/x`;
     expect(config(flags.split(/\s+/))).toEqual({
       port: 0,
@@ -82,6 +83,7 @@ describe('what is taken', () => {
       replay: 'never',
       allowedHosts: ['mcp.example.com'],
       allowedOrigins: ['https://app.example.com'],
+      cors: ['https://app.example.com', 'http://localhost:5173'],
       maxBody: 10,
       chaosMigrate: true,
       maxSessions: 50,
@@ -113,6 +115,7 @@ describe('what is taken', () => {
     ['replay', 'REPLAY', 'always', 'always'],
     ['allowedHosts', 'ALLOWED_HOSTS', 'x,y', ['x', 'y']],
     ['allowedOrigins', 'ALLOWED_ORIGINS', 'vscode-file://app', ['vscode-file://app']],
+    ['cors', 'CORS_ORIGINS', 'https://a,http://b:1', ['https://a', 'http://b:1']],
     ['maxBody', 'MAX_BODY_BYTES', '1', 1],
     ['drainSeconds', 'DRAIN_SECONDS', '1', 1],
     ['lameDuckSeconds', 'LAME_DUCK_SECONDS', '1', 1],
@@ -176,6 +179,8 @@ describe('a fault says what was expected and what was given', () => {
     ['allowed-host', 'a:80', /expected a host name without port/],
     ['allowed-origin', 'https://a/b', /expected an origin without path/],
     ['allowed-origin', 'null', /expected an origin/],
+    ['cors', '*', /^--cors: expected an origin without path, .*got "\*"$/],
+    ['cors', 'null', /expected an origin/],
     ['max-body', '1.5', /expected whole bytes/],
     ['trust-proxy', '33', /^--trust-proxy: expected a whole number of proxies from 0 to 32, got "33"$/],
     ['trust-proxy', 'true', /got "true"$/],
