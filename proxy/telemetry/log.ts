@@ -3,6 +3,8 @@
 import { createHash } from 'node:crypto';
 import { pino } from 'pino';
 import type { RoutingEvent } from '../events.ts';
+import { mayRepeat, newRepeats } from './repeats.ts';
+import type { Summary } from './repeats.ts';
 
 export type Level = 'error' | 'warn' | 'info' | 'debug';
 
@@ -57,7 +59,44 @@ export type LogOptions = {
   readonly listens: boolean;
 };
 
-export function createLog({ level, destination = stdout(), listens }: LogOptions): (event: RoutingEvent) => void {
+export type Log = {
+  record(event: RoutingEvent): void;
+  /** Writes what was counted and not said yet. Idempotent. */
+  close(): void;
+};
+
+const LOOK_EVERY_MS = 1000;
+
+/** What repeats itself, as in an outage, is written once and then every 10 s with its count; at `debug`, each time. */
+export function createLog(options: LogOptions): Log {
+  const write = createWriter(options);
+  if (options.level === 'debug') return { record: (event) => write(event), close() {} };
+  const repeats = newRepeats({ now: Date.now });
+  let looking: NodeJS.Timeout | undefined;
+  function say(summaries: readonly Summary[]): void {
+    try {
+      for (const summary of summaries) write(summary.last, summary);
+    } catch {
+      // Neither a full disk nor a closed pipe may end the process.
+    }
+    if (!repeats.idle || looking === undefined) return;
+    clearInterval(looking);
+    looking = undefined;
+  }
+  return {
+    record(event) {
+      // The end of an outage.
+      if (event.type === 'backend' && event.state === 'alive') say(repeats.flush(event.backend));
+      if (event.type === 'checks' && event.state === 'believed') say(repeats.flush());
+      if (!repeats.isFirst(event)) return;
+      if (!repeats.idle) looking ??= setInterval(() => say(repeats.due()), LOOK_EVERY_MS).unref();
+      write(event);
+    },
+    close: () => say(repeats.flush()),
+  };
+}
+
+function createWriter({ level, destination = stdout(), listens }: LogOptions) {
   let waiting: string[] | undefined = listens ? [] : undefined;
   const door: LogDestination = { write: (line) => (waiting ? void waiting.push(line) : destination.write(line)) };
   const logger = pino(
@@ -76,13 +115,22 @@ export function createLog({ level, destination = stdout(), listens }: LogOptions
     first?.();
     for (const line of held) destination.write(line);
   };
-  return (event) => {
+  return (event: RoutingEvent, summary?: Summary) => {
     if (event.type === 'listening') return open(() => always.info(fieldsOf(event), event.type));
     if (event.type === 'fault' || event.type === 'stopped') open();
     const eventLevel = levelOf(event);
-    if (logger.isLevelEnabled(eventLevel)) logger[eventLevel](fieldsOf(event), event.type);
+    if (!logger.isLevelEnabled(eventLevel)) return undefined;
+    const fields = summary ? summed(summary) : { ...fieldsOf(event), ...(mayRepeat(event) && { count: 1 }) };
+    return logger[eventLevel](fields, event.type);
   };
 }
+
+/** A line that stands for many: what they have in common, and the last one's cause. */
+function summed({ last, count, seconds: period }: Summary): object {
+  const common = Object.entries(fieldsOf(last)).filter(([name]) => !OF_ONE.has(name));
+  return { ...Object.fromEntries(common), count, period };
+}
+const OF_ONE: ReadonlySet<string> = new Set(['session', 'from', 'reason', 'seconds', 'trace']);
 
 function fieldsOf(event: RoutingEvent): object {
   if (event.type === 'fault') return { err: event.error };

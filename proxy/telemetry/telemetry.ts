@@ -26,7 +26,7 @@ export type TelemetryWithMetrics = Telemetry & {
   countSessions: Metrics['countSessions'];
   /** Whom to ask for each line of metrics how many sessions each backend holds. */
   countBackends: Emf['countBackends'];
-  /** Writes the last line of metrics. */
+  /** Writes what was counted for log lines, and the last line of metrics. */
   close(): void;
 };
 
@@ -46,7 +46,7 @@ export function createTelemetry(options: TelemetryOptions): TelemetryWithMetrics
       try {
         metrics.count(event);
         emf?.count(event);
-        log(event);
+        log.record(event);
       } catch {
         // Neither a full disk nor a closed pipe may cost a client its answer.
       }
@@ -55,6 +55,9 @@ export function createTelemetry(options: TelemetryOptions): TelemetryWithMetrics
     contentType: metrics.contentType,
     countSessions: (read) => metrics.countSessions(read),
     countBackends: (read) => emf?.countBackends(read),
-    close: () => emf?.close(),
+    close() {
+      log.close();
+      emf?.close();
+    },
   };
 }

@@ -112,12 +112,12 @@ describe('log lines that are counted', () => {
     const line = lineOf(event);
     return of('aws_cloudwatch_log_metric_filter')
       .filter(({ values }) => matches(z.string().parse(values['pattern']), line))
-      .map(({ values }) => values['name']);
+      .map(({ values }) => `${String(values['name'])} ${weightOf(values['metric_transformation'], line)}`);
   };
 
   test('are those of trouble, one metric for each', ({ skip }) => {
     if (missing !== undefined) return skip(missing);
-    expect(counted.map(([, event]) => counting(event))).toEqual(counted.map(([name]) => [name]));
+    expect(counted.map(([, event]) => counting(event))).toEqual(counted.map(([name]) => [`${name} 1`]));
     expect(others.flatMap(counting)).toEqual([]);
   });
 });
@@ -126,9 +126,15 @@ describe('log lines that are counted', () => {
 function lineOf(event: RoutingEvent): Readonly<Record<string, unknown>> {
   const lines: string[] = [];
   const log = createLog({ level: 'info', destination: { write: (line) => void lines.push(line) }, listens: true });
-  log({ type: 'listening', port: 1, opsPort: 2, path: '/mcp', backends: [] });
-  log(event);
+  log.record({ type: 'listening', port: 1, opsPort: 2, path: '/mcp', backends: [] });
+  log.record(event);
   return z.record(z.string(), z.unknown()).parse(JSON.parse(lines.at(-1) ?? ''));
+}
+
+/** What a line adds to its metric. */
+function weightOf(transformation: unknown, line: Readonly<Record<string, unknown>>): number {
+  const [{ value }] = z.tuple([z.object({ value: z.string() })]).parse(transformation);
+  return Number(value.startsWith('$.') ? line[value.slice(2)] : value);
 }
 
 /** CloudWatch's filter patterns for JSON, as far as ours go: words or expressions that all must be met. */

@@ -13,6 +13,9 @@ locals {
     Faults           = "{ $.level = \"error\" }"
   }
 
+  # What repeats itself is in one line with its count; the others stand for themselves.
+  weights = { MigrationsFailed = "$.count", Faults = "$.count" }
+
   services = { proxy = var.proxy.service_name, server = var.server.service_name }
 
   counts = {
@@ -89,7 +92,7 @@ resource "aws_cloudwatch_log_metric_filter" "this" {
   metric_transformation {
     namespace     = local.counted
     name          = each.key
-    value         = "1"
+    value         = lookup(local.weights, each.key, "1")
     default_value = "0"
   }
 }
