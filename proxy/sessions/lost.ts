@@ -3,14 +3,17 @@
 import type { JsonObject, Peers, Session } from '../contract.ts';
 import type { LinkedSessions } from './cached.ts';
 import { hashOf } from './changes.ts';
+import { newLimit } from '../limit.ts';
 import type { Endings } from './endings.ts';
 
 /** What the proxies ask each other, with the hash of the session's id: whether they know it, and to put it back. */
 export const TOPIC = { whoKnows: 'session/who-knows', putBack: 'session/put-back' } as const;
 /** Milliseconds until others are not waited for any longer. */
 const OTHERS_TAKE = 300;
-/** Sessions that are asked for at the same time. */
+/** Sessions that are asked for at the same time, and that wait to be, so many milliseconds at most. */
 const MOST_ASKED = 64;
+const MOST_WAITING = 1_024;
+const TURN_COMES = 1_000;
 /** Milliseconds for which an answer holds, of so many sessions. */
 const HOLDS = 1_000;
 const MOST_HELD = 4_096;
@@ -43,7 +46,7 @@ export type LostSessions = {
   readonly find: (id: string) => Promise<Verdict>;
   /**
    * Has the others put back what they know of it, where the registry may have it in an older state. Returns whether
-   * anybody knew it. Never rejects.
+   * anybody was asked and knew it. Never rejects.
    */
   readonly putBack: (id: string) => Promise<boolean>;
   /** Whether this very session has ended, as far as was heard. */
@@ -54,7 +57,9 @@ export type LostSessions = {
 export function newLostSessions(options: LostOptions): LostSessions {
   const { peers, endings } = options;
   const verdicts = newVerdicts(options.now);
+  const limit = newLimit(MOST_ASKED);
   const asked = new Map<string, Promise<Verdict>>();
+  const puttingBack = new Map<string, Promise<boolean>>();
   const undo = peers === undefined ? [] : answer(peers, options);
 
   return {
@@ -63,19 +68,33 @@ export function newLostSessions(options: LostOptions): LostSessions {
       if (peers === undefined) return 'unknown';
       const last = verdicts.of(hash);
       if (last !== undefined) return last;
-      const running = asked.get(hash);
-      if (running !== undefined) return running;
-      if (asked.size >= MOST_ASKED) return 'unsure';
-      const verdict = ask(peers, options, id).then((said) => verdicts.add(hash, said));
-      asked.set(hash, verdict);
-      return verdict.finally(() => asked.delete(hash));
+      if (asked.size >= MOST_ASKED + MOST_WAITING && !asked.has(hash)) return 'unsure';
+      const since = performance.now();
+      const turn = async (): Promise<Verdict> => {
+        if (performance.now() - since > TURN_COMES) return 'unsure';
+        return verdicts.add(hash, await ask(peers, options, id));
+      };
+      return once(asked, hash, () => limit.run(turn));
     },
-    putBack: async (id) => peers !== undefined && putBack(peers, hashOf(id)),
+    async putBack(id) {
+      const hash = hashOf(id);
+      if (peers === undefined || (puttingBack.size >= MOST_ASKED && !puttingBack.has(hash))) return false;
+      return once(puttingBack, hash, () => putBack(peers, hash));
+    },
     hasEnded: ({ id, createdAt }) => endings.of(hashOf(id)) === createdAt,
     close() {
       for (const one of undo) one();
     },
   };
+}
+
+/** Who asks while the same is asked shares the answer. */
+function once<T>(running: Map<string, Promise<T>>, hash: string, begin: () => Promise<T>): Promise<T> {
+  const there = running.get(hash);
+  if (there !== undefined) return there;
+  const begun = begin().finally(() => running.delete(hash));
+  running.set(hash, begun);
+  return begun;
 }
 
 async function ask(peers: Peers, { store, endings, onAnswers }: LostOptions, id: string): Promise<Verdict> {

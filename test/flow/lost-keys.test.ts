@@ -175,6 +175,23 @@ describe.each([2, 3])('%i proxies', (count) => {
   });
 });
 
+test('a proxy that is alone with its Redis asks nobody, and answers 404 at once', async () => {
+  const flow = await startFlow({ backends: ['a'], redis: true });
+  const direct = new Redis(flow.redis().url);
+  onTestFinished(async () => {
+    direct.disconnect();
+    await flow.close();
+  });
+  await until('it lives', async () => (await direct.zcard(REDIS.peers)) === 1);
+  const sent = async () => /cmdstat_publish:calls=(\d+)/.exec(await direct.info('commandstats'))?.[1];
+  const before = await sent();
+  const start = performance.now();
+  const answers = await Promise.all(Array.from({ length: 100 }, (_, at) => rawPing(flow.url, `guessed-${at}`)));
+  expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([404]));
+  expect(performance.now() - start).toBeLessThan(ASKED);
+  expect(await sent()).toBe(before);
+});
+
 test('an old dump in the place of all keys: the proxies that know later copies put them back, for those that do not', async () => {
   const flow = await startFlow({ backends: ['a', 'b'], proxies: 3 });
   const direct = new Redis(flow.redis().url);

@@ -135,16 +135,29 @@ describe('who knows it?', () => {
     expect(await newLost().find(id)).toBe('put back');
   });
 
-  test('those who ask at the same time share a question; beyond 64 sessions nobody is asked', async () => {
+  test('those who ask at the same time share a question; beyond 64 they wait, and beyond that nobody is asked', async () => {
     const { promise, resolve } = Promise.withResolvers<Answers>();
     said = promise;
     const lost = newLost();
-    const open = Array.from({ length: 64 }, (_, one) => [lost.find(`${one}`), lost.find(`${one}`)]).flat();
+    const open = Array.from({ length: 1_088 }, (_, one) => [lost.find(`${one}`), lost.find(`${one}`)]).flat();
     expect(await lost.find('one more')).toBe('unsure');
+    expect(calls).toHaveLength(64);
     resolve({ answers: [], complete: true });
     expect(new Set(await Promise.all(open))).toEqual(new Set(['unknown']));
-    expect(calls).toHaveLength(64);
+    expect(calls).toHaveLength(1_088);
     expect(await lost.find('one more')).toBe('unknown');
+  });
+
+  test('so it is with putting back', async () => {
+    const { promise, resolve } = Promise.withResolvers<Answers>();
+    said = promise;
+    const lost = newLost();
+    const open = Array.from({ length: 64 }, (_, one) => [lost.putBack(`${one}`), lost.putBack(`${one}`)]).flat();
+    expect(await lost.putBack('one more')).toBe(false);
+    resolve({ answers: [{ known: true }, {}], complete: true });
+    expect(new Set(await Promise.all(open))).toEqual(new Set([true]));
+    expect(calls).toHaveLength(64);
+    expect(await newLost({ alone: true }).putBack(id)).toBe(false);
   });
 
   test('further facts in the answers are heard', async () => {
