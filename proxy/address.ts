@@ -15,6 +15,11 @@ export type Addressed =
   | { readonly kind: 'nothing' }
   | { readonly kind: 'later' };
 
+/** A session belongs to the endpoint that it was opened at; one of an early record, or of no endpoint, to any. */
+export function openedAt(path: string | undefined, found: Session | undefined): Session | undefined {
+  return path === undefined || found?.path === undefined || found.path === path ? found : undefined;
+}
+
 export function address(exchange: Exchange, session: Session | undefined): Addressed {
   const { intent } = exchange;
   if (intent.kind !== 'continue' || session === undefined) return { kind: 'exchange', exchange };

@@ -1,6 +1,7 @@
 /** What is decided about a request from its head alone: whether it may enter, and which way it goes. Pure. */
 import { HEADER } from './contract.ts';
 import type { RawHeaders } from './contract.ts';
+import { isFolded } from './folding.ts';
 import { mayEnter } from './guard.ts';
 import type { GuardRules } from './guard.ts';
 import { headerCount } from './headers.ts';
@@ -9,8 +10,8 @@ import { isLoop } from './loops.ts';
 export type AdmitRules = GuardRules & {
   /** The proxy's name in `Mcp-Affinity-Via`. */
   readonly self: string;
-  /** The MCP endpoint's path. */
-  readonly path: string;
+  /** The MCP endpoints' paths. */
+  readonly path: readonly string[];
   /** Whether other paths go to a backend; else they are not found. */
   readonly passthrough: boolean;
 };
@@ -27,8 +28,9 @@ export type Head = {
 };
 
 export type Admitted =
-  /** `target` is path and query. */
-  | { readonly kind: 'mcp' | 'other'; readonly target: string }
+  /** `target` is path and query; `path` the endpoint's, without a slash at its end. */
+  | { readonly kind: 'mcp'; readonly target: string; readonly path: string }
+  | { readonly kind: 'other'; readonly target: string }
   | { readonly kind: 'refused'; readonly status: 400 | 403 | 404 | 508 };
 
 /** Why a request may not come in by its Host and Origin, whatever its path; undefined when it may. */
@@ -47,8 +49,14 @@ export function admit(head: Head, rules: AdmitRules): Admitted {
   const target = targetOf(url ?? '');
   const [path] = target?.split('?', 1) ?? [];
   if (target === undefined || path === undefined) return NOT_FOUND;
-  if (path === rules.path || path === `${rules.path}/`) return { kind: 'mcp', target };
-  return rules.passthrough && !isAmbiguous(path, rules.path) ? { kind: 'other', target } : NOT_FOUND;
+  const endpoint = rules.path.find((one) => withoutSlash(one) === withoutSlash(path));
+  if (endpoint !== undefined) return { kind: 'mcp', target, path: withoutSlash(endpoint) };
+  return rules.passthrough && !isFolded(path, rules.path) ? { kind: 'other', target } : NOT_FOUND;
+}
+
+/** One slash at the end is the endpoint's too. */
+export function withoutSlash(path: string): string {
+  return path.length > 1 && path.endsWith('/') ? path.slice(0, -1) : path;
 }
 
 const NOT_FOUND: Admitted = { kind: 'refused', status: 404 };
@@ -59,27 +67,4 @@ export function targetOf(url: string): string | undefined {
   if (!/^https?:\/\/[^/?#]/i.test(url) || !URL.canParse(url)) return undefined;
   const { pathname, search } = new URL(url);
   return pathname + search;
-}
-
-/**
- * Whether a backend might read the path as the MCP endpoint's, where we do not: frameworks decode, fold case, merge
- * slashes, drop parameters and resolve dots. Such a request would get past the session's home. A path with dots to
- * resolve, or one that begins like a host, is nobody's: no client that follows WHATWG's URL standard sends it.
- */
-function isAmbiguous(path: string, mcpPath: string): boolean {
-  const plain = plainly(path);
-  if (plain.startsWith('//') || plain.split('/').some((part) => part === '.' || part === '..')) return true;
-  const merged = (text: string): string => text.replaceAll(/\/+/g, '/').replace(/(?<=.)\/$/, '');
-  return merged(plain) === merged(plainly(mcpPath));
-}
-
-function plainly(path: string): string {
-  const decoded = path.replaceAll(/%([\da-f]{2})/gi, (_all, hex: string) =>
-    String.fromCharCode(Number.parseInt(hex, 16)),
-  );
-  return decoded
-    .replaceAll('\\', '/')
-    .replace(/[?#].*$/s, '')
-    .replaceAll(/;[^/]*/g, '')
-    .toLowerCase();
 }

@@ -45,7 +45,7 @@ export function createDoorServer(ways: Ways, deadlines: Deadlines = DEADLINES): 
     (request, response) => {
       const admitted = admit(request, rules);
       if (admitted.kind === 'refused') door.turnAway(request, response, admitted.status);
-      else if (admitted.kind === 'mcp') door.enter(request, response, admitted.target);
+      else if (admitted.kind === 'mcp') door.enter(request, response, admitted.target, admitted.path);
       else elsewhere?.enter(request, response, admitted.target);
     },
   );

@@ -1,6 +1,7 @@
 /** Options that are right alone and wrong together. Pure. */
 
 import { isOwn } from './addresses.ts';
+import { withoutSlash } from './admit.ts';
 import { endpointOf } from './endpoint.ts';
 import { type Read, shown } from './given.ts';
 import type { OPTIONS } from './options.ts';
@@ -23,10 +24,15 @@ export function clashes({ given, wanted }: Read, listens: boolean): readonly str
       );
     }
   }
-  if (first('healthPath') !== '' && first('healthPath') === first('path')) {
-    faults.push(
-      `${given.get('healthPath')?.source}: expected another path than the MCP endpoint's, got ${shown(first('path'))}`,
-    );
+  const paths = given.get('path')?.values ?? [];
+  paths.forEach((path, at) => {
+    if (paths.slice(0, at).some((other) => withoutSlash(other) === withoutSlash(path))) {
+      faults.push(`${given.get('path')?.source}: expected each path once, got ${shown(path)} again`);
+    }
+  });
+  if (paths.includes(first('healthPath'))) {
+    const got = shown(first('healthPath'));
+    faults.push(`${given.get('healthPath')?.source}: expected another path than the MCP endpoint's, got ${got}`);
   }
   const sameHost = first('opsHost') === '' || first('opsHost') === first('host');
   if (sameHost && Number(first('port')) !== 0 && Number(first('port')) === Number(first('opsPort'))) {

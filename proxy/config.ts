@@ -17,8 +17,8 @@ export type Config = {
   readonly opsHost: string;
   /** What operators show there; undefined: orders are taken from loopback only. */
   readonly opsToken: string | undefined;
-  /** The MCP endpoint's path, exactly, here and at the backends. */
-  readonly path: string;
+  /** The MCP endpoints' paths, exactly, here and at the backends: one at least, none twice. */
+  readonly path: readonly string[];
   readonly discovery: 'static' | 'dns' | 'cloud-map';
   /** Origins, as in `http://10.0.0.7:3000`, no two with the same host and port: at least one if static, else none. */
   readonly backends: readonly string[];
@@ -171,7 +171,7 @@ const SCHEMA = z.object({
   opsPort: whole(0, 65_535, 'a port'),
   opsHost: orNot(listenHost),
   opsToken: orNot(operatorToken),
-  path,
+  path: z.array(path),
   backends: z.array(backend),
   discovery: orNot(choice('static', 'dns', 'cloud-map')),
   dns: orNot(dnsName),

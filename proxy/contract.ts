@@ -66,6 +66,8 @@ export type Session = {
   /** When it was given its home, in milliseconds since 1970; undefined for its first one. */
   readonly homedAt?: number;
   readonly owner?: string;
+  /** The endpoint that it was opened at: at another one its id is unknown. Undefined: at any. */
+  readonly path?: string;
   readonly protocolVersion: string;
   readonly capabilities: JsonObject;
   readonly serverInfo: JsonObject;
@@ -165,6 +167,8 @@ export type Exchange = {
   readonly method: string;
   /** Path and query as the client sent them. */
   readonly target: string;
+  /** The endpoint's path, without a slash at its end; undefined where the server is somebody else's. */
+  readonly path?: string;
   readonly headers: RawHeaders;
   readonly body: Buffer | undefined;
   readonly intent: Exclude<Intent, { kind: 'malformed' }>;

@@ -23,8 +23,8 @@ export type DoorRules = GuardRules & {
 };
 
 export interface Door {
-  /** Takes an admitted request of the MCP endpoint; `target` is its path and query. Never throws. */
-  enter(request: IncomingMessage, response: ServerResponse, target: string): void;
+  /** Takes an admitted request of an MCP endpoint; `target` is its path and query, `path` the endpoint's. Never throws. */
+  enter(request: IncomingMessage, response: ServerResponse, target: string, path?: string): void;
   /** Answers for us, without reading what is left of the request. */
   turnAway(request: IncomingMessage, response: ServerResponse, status: keyof typeof SENTENCES): void;
   /** The same, in other words. */
@@ -38,7 +38,7 @@ export interface Door {
 }
 
 /** Where the request goes, as path and query, and what it brings. */
-type Asked = { readonly target: string; readonly body: Buffer };
+type Asked = { readonly target: string; readonly path: string | undefined; readonly body: Buffer };
 /** An answer of our own by the head alone. */
 export type Turned = Pick<Refusal, 'code' | 'message' | 'mark' | 'retryAfter'> & { readonly status: number };
 type Run = { readonly exchange: Exchange; readonly sink: Sink; readonly leave: AbortController };
@@ -75,15 +75,15 @@ export function createDoor(router: Router, rules: DoorRules, telemetry: Telemetr
     if (cors?.preflight !== undefined && sink.shown === 'nothing') refuse(sink, NO_BACKEND, []);
   }
 
-  async function knock(request: IncomingMessage, response: ServerResponse, target: string): Promise<void> {
+  async function knock(request: IncomingMessage, response: ServerResponse, at: Omit<Asked, 'body'>): Promise<void> {
     const body = parsedBody(request) ?? (await readBody(request, rules.maxBody));
     if (body === 'left') return undefined;
-    return Buffer.isBuffer(body) ? pass(request, response, { target, body }) : turnAway(request, response, body);
+    return Buffer.isBuffer(body) ? pass(request, response, { ...at, body }) : turnAway(request, response, body);
   }
 
   return {
-    enter(request, response, target) {
-      knock(request, response, target).catch((error: unknown) => {
+    enter(request, response, target, path) {
+      knock(request, response, { target, path }).catch((error: unknown) => {
         telemetry.record({ type: 'fault', error: asError(error) });
         if (response.headersSent || response.destroyed) response.destroy();
         else turnAway(request, response, 500);
@@ -159,13 +159,14 @@ export function recordRefusal(telemetry: Telemetry, status: number): void {
 function exchangeOf(
   request: IncomingMessage,
   intent: Exchange['intent'],
-  { target, body }: Asked,
+  { target, path, body }: Asked,
   signal: AbortSignal,
   hops: number,
 ): Exchange {
   return {
     method: request.method ?? '',
     target,
+    ...(path !== undefined && { path }),
     headers: incomingHeaders(request, hops),
     body: request.method === 'POST' ? body : undefined,
     intent,

@@ -67,6 +67,8 @@ export type RoutingEvent =
     }
   /** Discovery has named an address that no backend can have. */
   | { readonly type: 'unusable'; readonly backend: string; readonly origin: string; readonly cause: string }
+  /** An MCP client has asked for another path than the endpoints', which `served` are, with commas. */
+  | { readonly type: 'wrong-path'; readonly path: string; readonly served: string }
   | { readonly type: 'suspect'; readonly backend: string; readonly cause: string }
   /** What the health checks make of a backend; `draining`: it answers that it is not well. */
   | { readonly type: 'backend'; readonly backend: string; readonly state: Health; readonly cause?: string }

@@ -47,6 +47,7 @@ export function opened(
     readonly now: number;
     /** The client's `initialize` as it wrote it. */
     readonly text: string;
+    readonly path?: string | undefined;
   },
 ): Session {
   return {
@@ -57,6 +58,7 @@ export function opened(
     revision: fresh.revision,
     changes: 0,
     createdAt: fresh.now,
+    ...(fresh.path !== undefined && { path: fresh.path }),
     ...agreed(answer.result),
     journal: {
       initialize: initialize.params ?? {},

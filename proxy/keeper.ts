@@ -67,7 +67,7 @@ export function createKeeper(
   rooms: KeeperRooms,
 ): Keeper {
   const { intent } = exchange;
-  if (intent.kind === 'open') return openingKeeper(intent.initialize, exchange.body, home, rooms);
+  if (intent.kind === 'open') return openingKeeper(intent.initialize, exchange, home, rooms);
   if (session === undefined || intent.kind === 'any')
     return { wants: () => 'nothing', store: () => Promise.resolve(STORED) };
   return intent.verb === 'end' ? endingKeeper(session, rooms) : journalKeeper(intent.messages, session, rooms);
@@ -105,7 +105,7 @@ async function orUnavailable(write: () => Promise<Kept>, orphan?: Session): Prom
 /** Everything waits until the `initialize` result is there: the head alone shows the session id. */
 function openingKeeper(
   initialize: JsonRpcRequest,
-  body: Buffer | undefined,
+  { body, path }: Exchange,
   home: Backend,
   rooms: KeeperRooms,
 ): Keeper {
@@ -125,7 +125,7 @@ function openingKeeper(
       const answer = answers.find((one) => 'result' in one);
       if (issued.kind === 'none' || answer === undefined || !('result' in answer)) return Promise.resolve(STORED);
       const sessionOf = (id: string): Session =>
-        opened(initialize, answer, { id, home, revision: token(), now: now(), text: textOf(body) });
+        opened(initialize, answer, { id, home, revision: token(), now: now(), path, text: textOf(body) });
       if (issued.kind === 'unusable') {
         return Promise.resolve({ kind: 'unusable', why: issued.why, orphans: issued.ids.map(sessionOf) });
       }

@@ -113,14 +113,14 @@ export type ProxyOptions = AffinityOptions & {
   readonly opsHost?: string | undefined;
   /** What operators show there as `Authorization: Bearer …` (RFC 6750), 16 characters or more. Default: none, orders are taken from loopback only. */
   readonly opsToken?: string | undefined;
-  /** The MCP endpoint's path, exactly, the same at the backends. Default: /mcp. */
-  readonly path?: string | undefined;
   /**
    * Seconds, at most `drainSeconds`, for which `close()` serves on with `Connection: close` before the listener closes, while
    * `/readyz` is 503: more than the load balancer's check interval times its threshold. 0 closes at once. Default: 5, at most
    * half of `drainSeconds`.
    */
   readonly lameDuckSeconds?: number | undefined;
+  /** The MCP endpoint's path, exactly, the same at the backends; or several, each with sessions of its own. Default: /mcp. */
+  readonly path?: string | readonly string[] | undefined;
   /** Whether other paths, WebSockets included, go to any healthy backend; else they get 404. Default: on. */
   readonly passthrough?: boolean | undefined;
 };

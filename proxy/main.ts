@@ -126,7 +126,7 @@ export async function start(
     const opsPort = await listen(ops, config.opsPort, config.opsHost, '--ops-port');
     listening = true;
     const origins = house.backends.list().map(({ origin }) => origin);
-    telemetry.record({ type: 'listening', port, opsPort, path: config.path, backends: origins });
+    telemetry.record({ type: 'listening', port, opsPort, path: config.path.join(','), backends: origins });
     return { port, opsPort, stop: (how) => (stopping ??= stop(how?.lameDuck ?? true)) };
   } catch (error) {
     server.close();

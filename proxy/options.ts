@@ -49,7 +49,8 @@ export const OPTIONS = {
     env: 'MCP_PATH',
     value: 'PATH',
     fallback: '/mcp',
-    meaning: "the MCP endpoint's path, the same at the backends",
+    many: true,
+    meaning: "the MCP endpoint's path, the same at the backends (repeatable; MCP_PATH: with commas)",
   },
   backends: {
     flag: 'backend',

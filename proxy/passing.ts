@@ -2,6 +2,7 @@
 import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http';
 import { asError } from './as-error.ts';
 import { isBodyless, lingering } from './body.ts';
+import { HEADER } from './contract.ts';
 import type { RawHeaders, Refusal } from './contract.ts';
 import { preflightFields, withCors } from './cors.ts';
 import type { Cors } from './cors.ts';
@@ -13,6 +14,7 @@ import { Looped, saysLoop } from './loops.ts';
 import { LOOP, NO_BACKEND, OUTCOME_UNKNOWN, STOPPING, refuse } from './refusal.ts';
 import { preflighting } from './preflight.ts';
 import { ResponseSink } from './sink.ts';
+import { discardSession, opensSession } from './wrong-path.ts';
 
 /** What whoever carries the bytes tells of one request. */
 export type Passing = {
@@ -26,12 +28,16 @@ export type Passing = {
   cut(): void;
 };
 
+/** What answers of our own say: the fields for a page's origin, and what MCP gets on a path where it is not served. */
+type Own = { readonly cors: Cors | undefined; readonly wrongPath: (status: 404 | 502) => Refusal };
+
 /** Counts itself in the journey when the answer has ended, or the client has left. */
 export class PassedRequest implements Passing {
   readonly #request: IncomingMessage;
   readonly #response: ServerResponse;
   readonly #journey: Journey;
-  readonly #cors: Cors | undefined;
+  readonly #cors: Own['cors'];
+  readonly #wrongPath: Own['wrongPath'];
   readonly #go: () => void;
   #ending: 'answered' | 'refused' | 'lost' | undefined;
   #answer: IncomingMessage | undefined;
@@ -42,13 +48,14 @@ export class PassedRequest implements Passing {
     request: IncomingMessage,
     response: ServerResponse,
     journey: Journey,
-    cors: Cors | undefined,
+    { cors, wrongPath }: Own,
     go: () => void,
   ) {
     this.#request = request;
     this.#response = response;
     this.#journey = journey;
     this.#cors = cors;
+    this.#wrongPath = wrongPath;
     this.#go = go;
     response.once('close', () => {
       const left = this.#ending === undefined || (this.#ending === 'answered' && !response.writableFinished);
@@ -57,8 +64,12 @@ export class PassedRequest implements Passing {
     });
   }
 
-  start(): void {
-    if (this.#journey.next()) this.#go();
+  /** Never rejects. */
+  async start(): Promise<void> {
+    const opens = await opensSession(this.#request);
+    if (this.#ending !== undefined || this.#response.destroyed) return;
+    if (opens) this.#refuse(this.#wrongPath(404), 'refused');
+    else if (this.#journey.next()) this.#go();
     else this.#refuse(NO_BACKEND, 'refused');
   }
 
@@ -76,6 +87,12 @@ export class PassedRequest implements Passing {
       // To its end: httpxy takes one that breaks for the end of ours.
       answer.resume();
       return this.failed(new Looped());
+    }
+    const { [HEADER.session]: session } = answer.headers;
+    if (session !== undefined && this.#journey.to !== undefined) {
+      this.#refuse(this.#wrongPath(502), 'refused');
+      answer.destroy();
+      return discardSession(this.#journey.to.origin, this.#request, [session].flat()[0] ?? '');
     }
     try {
       show(answer, this.#journey.shown(answer.rawHeaders), this.#response, this.#closing, this.#cors);

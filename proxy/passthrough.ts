@@ -7,6 +7,7 @@ import { connectFault, createAgents } from './agents.ts';
 import { hostFor } from './backend-host.ts';
 import type { BackendHost } from './backend-host.ts';
 import { CODE, HEADER } from './contract.ts';
+import type { Refusal } from './contract.ts';
 import { headerValue } from './headers.ts';
 import { corsOf } from './cors.ts';
 import type { Cors } from './cors.ts';
@@ -19,6 +20,7 @@ import type { Passing } from './passing.ts';
 import { CLOSED, NO_BACKEND, refuse } from './refusal.ts';
 import { ResponseSink } from './sink.ts';
 import { passUpgrade, refuseUpgrade } from './upgrades.ts';
+import { createWrongPath } from './wrong-path.ts';
 
 /** `target` is path and query. Whoever comes here was admitted. Nothing throws. */
 export interface Passthrough {
@@ -38,6 +40,8 @@ export type PassthroughRooms = JourneyRooms &
     readonly backendHost: BackendHost;
     /** The proxy's name in `Mcp-Affinity-Via`. */
     readonly self: string;
+    /** The MCP endpoints' paths. */
+    readonly path: readonly string[];
   };
 
 type Running = { readonly passing: Passing; readonly journey: Journey };
@@ -56,6 +60,7 @@ export function createPassthrough(rooms: PassthroughRooms): Passthrough {
     });
   const ways = { http: way(agents.http), https: way(agents.https) };
   const wayOf = (request: IncomingMessage, { to }: Journey) => ways[aim(request, to?.origin ?? '', rooms.backendHost)];
+  const refuseWrongPath = createWrongPath(rooms);
   let closing = false;
 
   function run(request: IncomingMessage, of: Running, until: Socket | ServerResponse): void {
@@ -72,12 +77,13 @@ export function createPassthrough(rooms: PassthroughRooms): Passthrough {
       if (coding !== undefined && coding.toLowerCase() !== 'chunked') return refuseCoding(response, cors);
       prepare(request, target, rooms, coding === undefined ? {} : { 'transfer-encoding': 'chunked' });
       const journey = startJourney(rooms, request.rawHeaders);
-      const passing: PassedRequest = new PassedRequest(request, response, journey, cors, () => {
+      const wrongPath = (status: 404 | 502): Refusal => refuseWrongPath(status, target);
+      const passing: PassedRequest = new PassedRequest(request, response, journey, { cors, wrongPath }, () => {
         const fail = (error?: unknown): void => passing.failed(asError(error));
         wayOf(request, journey)(request, response, fail).catch(fail);
       });
       run(request, { passing, journey }, response);
-      passing.start();
+      void passing.start();
     },
     upgrade(request, socket, head, target) {
       if (closing) return refuseUpgrade(request, socket, CLOSED);

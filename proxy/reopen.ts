@@ -1,4 +1,5 @@
 /** An `initialize` that names a session: it goes to that session's home while there is one. */
+import { openedAt } from './address.ts';
 import type { Exchange, Session } from './contract.ts';
 import { lookUp } from './lookup.ts';
 import { REGISTRY_DOWN } from './refusal.ts';
@@ -12,8 +13,9 @@ export async function reopen(rooms: Rooms, story: Story): Promise<Turn> {
   if (exchange.intent.kind !== 'open' || exchange.intent.id === undefined) return 'again';
   const { id, initialize } = exchange.intent;
   const anew: Exchange = { ...exchange, intent: { kind: 'open', initialize } };
-  const found = await lookUp(rooms, id, false);
-  if (found === 'unavailable') return refused(story, REGISTRY_DOWN);
+  const known = await lookUp(rooms, id, false);
+  if (known === 'unavailable') return refused(story, REGISTRY_DOWN);
+  const found = openedAt(exchange.path, known);
   story.exchange =
     found === undefined
       ? anew

@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { discover, openRegistry } from './adapters.ts';
 import { boundedSet } from './bounded-set.ts';
 import type { Listening } from './addresses.ts';
+import { withoutSlash } from './admit.ts';
 import { drainableBackends } from './backends/drains.ts';
 import type { DrainableBackends, Marks } from './backends/drains.ts';
 import { reportedBackends } from './backends/releases.ts';
@@ -113,7 +114,7 @@ export function buildHouse(config: Config, telemetry: TelemetryWithMetrics, give
     byHash: registry.byHash,
     countByBackend: () => registry.byHash?.count() ?? sessions.countByBackend(),
     running: rooms.running,
-    discard: (session, at) => migrator.discard(session, at, unasked(session, config.path)),
+    discard: (session, at) => migrator.discard(session, at, unasked(session, endpointOf(session, config))),
     streamsByBackend: () => streams.byBackend(),
     found,
     async close() {
@@ -192,6 +193,11 @@ function openWays(config: Config, record: Telemetry['record'], given: GivenWays,
       await discovery.backends.close();
     },
   };
+}
+
+/** Where the session's backend has its endpoint, as far as that is known. */
+function endpointOf({ path: of }: Session, { path }: Config): string {
+  return path.find((one) => withoutSlash(one) === of) ?? path[0] ?? '/';
 }
 
 /** An exchange that no client has begun: without credentials. */

@@ -1,5 +1,5 @@
 /** The corridor: one exchange from its head to its last byte; the only retry loop in the program. */
-import { address } from './address.ts';
+import { address, openedAt } from './address.ts';
 import { shun } from './aftermath.ts';
 import { asError } from './as-error.ts';
 import { forward } from './forward.ts';
@@ -119,7 +119,8 @@ async function find(rooms: Rooms, story: Story): Promise<Session | undefined | '
   const { fresh } = story;
   story.fresh = false;
   story.read = fresh;
-  return lookUp(rooms, intent.id, fresh);
+  const found = await lookUp(rooms, intent.id, fresh);
+  return found === 'unavailable' ? found : openedAt(story.exchange.path, found);
 }
 
 async function decideNow(rooms: Rooms, story: Story, session: Session | undefined): Promise<Decision> {

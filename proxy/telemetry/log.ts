@@ -38,6 +38,7 @@ function levelOf(event: RoutingEvent): Level {
     case 'suspect':
     case 'unusable-id':
     case 'unusable':
+    case 'wrong-path':
       return 'warn';
     case 'stopped':
       return event.clean ? 'info' : 'warn';

@@ -218,6 +218,7 @@ function count(metrics: Counters, event: RoutingEvent): void {
     case 'order':
     case 'drain':
     case 'unusable':
+    case 'wrong-path':
       return undefined;
   }
 }

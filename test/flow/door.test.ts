@@ -218,6 +218,7 @@ test('a client cannot speak in our name: its Mcp-Affinity-* fields are dropped',
   await client.answer();
   expect(it.fields.filter(([name]) => /^mcp-affinity/i.test(name))).toEqual([
     ['mcp-affinity-backend', new URL(edge.a.origin).host],
+    ['mcp-affinity-via', expect.stringMatching(/^[\da-f-]{36}$/)],
   ]);
   expect(it.all('x-own')).toEqual(['z']);
 });

@@ -213,6 +213,7 @@ describe('paths that a backend might read as the MCP endpoint’s are nobody’s
     '//[',
     '/mcp%3Fx',
     '/mcp#x',
+    '/mcp/x',
   ])('%s', async (path) => {
     const before = a.asked.length;
     const client = await dial(port);
@@ -224,7 +225,7 @@ describe('paths that a backend might read as the MCP endpoint’s are nobody’s
 
   test.each([
     ['http://localhost/json?x', '/json?x'],
-    ['/mcp/x', '/mcp/x'],
+    ['/mcp-admin/x', '/mcp-admin/x'],
     ['/mcp2', '/mcp2'],
     ['/.well-known/oauth-protected-resource/mcp', '/.well-known/oauth-protected-resource/mcp'],
     ['/a%2fb', '/a%2fb'],

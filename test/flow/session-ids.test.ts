@@ -80,7 +80,9 @@ test.each<[string, string | string[], number]>([
     () => before.filter((one) => home!.sessions.has(one)).length === before.length - deletes,
   );
   const said = events.filter(({ type }) => type === 'unusable-id');
-  createLog({ level: 'warn', listens: false, destination: { write: (line) => void ended.push(line) } })(said[0]!);
+  createLog({ level: 'warn', listens: false, destination: { write: (line) => void ended.push(line) } }).record(
+    said[0]!,
+  );
   expect(ended).toEqual([expect.stringContaining(`"level":"warn"`)]);
   expect(said).toEqual([
     { type: 'unusable-id', backend: home!.id, cause: expect.stringMatching(/^the (answer|session id) /) },

@@ -23,7 +23,7 @@ describe('what is taken', () => {
       host: '127.0.0.1',
       opsPort: 9464,
       opsHost: '127.0.0.1',
-      path: '/mcp',
+      path: ['/mcp'],
       discovery: 'static',
       backends: ['http://a:3000'],
       dns: undefined,
@@ -56,7 +56,7 @@ describe('what is taken', () => {
   });
 
   test('every flag', () => {
-    const flags = `--port 0 --host 0.0.0.0 --ops-port 1 --ops-host ::1 --path /a/b --backend https://B:443 --backend http://[::1]:1
+    const flags = `--port 0 --host 0.0.0.0 --ops-port 1 --ops-host ::1 --path /a/b --path /c --backend https://B:443 --backend http://[::1]:1
       --discovery static --refresh 0.5 --allow-loopback on --health-path /health --redis rediss://u:p%40@r:6380/1 --session-ttl 60 --hold-seconds 0 --answer-seconds 2.5 --on-session-lost not-found
       --replay never --allowed-host MCP.example.com --allowed-origin HTTPS://App.example.com:443 --cors https://app.example.com --cors http://LOCALHOST:5173 --max-body 10
       --trust-proxy 2 --passthrough off --drain-seconds 0.5 --lame-duck-seconds 0.4 --log-level debug --chaos-migrate on --max-sessions-per-backend 50 --zone eu-west-1a --emf mcp/x`;
@@ -65,7 +65,7 @@ describe('what is taken', () => {
       host: '0.0.0.0',
       opsPort: 1,
       opsHost: '::1',
-      path: '/a/b',
+      path: ['/a/b', '/c'],
       discovery: 'static',
       backends: ['https://b', 'http://[::1]:1'],
       dns: undefined,
@@ -102,7 +102,7 @@ describe('what is taken', () => {
     ['host', 'HOST', 'localhost', 'localhost'],
     ['opsPort', 'OPS_PORT', '0', 0],
     ['opsHost', 'OPS_HOST', '::', '::'],
-    ['path', 'MCP_PATH', '/x', '/x'],
+    ['path', 'MCP_PATH', '/x, /y', ['/x', '/y']],
     ['backends', 'BACKENDS', 'http://b:1, http://c:1,', ['http://b:1', 'http://c:1']],
     ['discovery', 'DISCOVERY', 'static', 'static'],
     ['refreshSeconds', 'REFRESH_SECONDS', '0.1', 0.1],
