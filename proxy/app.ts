@@ -5,6 +5,7 @@ import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { admit } from './admit.ts';
 import type { AdmitRules } from './admit.ts';
+import { asError } from './as-error.ts';
 import { CODE } from './contract.ts';
 import type { Telemetry } from './events.ts';
 import { recordRefusal, refusalOf } from './door.ts';
@@ -43,14 +44,31 @@ export function createDoorServer(ways: Ways, deadlines: Deadlines = DEADLINES): 
         elsewhere !== undefined && method === 'GET' && headers.upgrade?.toLowerCase() === 'websocket',
     },
     (request, response) => {
-      const admitted = admit(request, rules);
-      if (admitted.kind === 'refused') door.turnAway(request, response, admitted.status);
-      else if (admitted.kind === 'mcp') door.enter(request, response, admitted.target, admitted.path);
-      else elsewhere?.enter(request, response, admitted.target);
+      guarded(ways, response, () => {
+        const admitted = admit(request, rules);
+        if (admitted.kind === 'refused') door.turnAway(request, response, admitted.status);
+        else if (admitted.kind === 'mcp') door.enter(request, response, admitted.target, admitted.path);
+        else elsewhere?.enter(request, response, admitted.target);
+      });
     },
   );
-  if (elsewhere !== undefined) server.on('upgrade', createUpgrade(ways, elsewhere));
+  if (elsewhere !== undefined) {
+    const upgrade = createUpgrade(ways, elsewhere);
+    server.on('upgrade', (request, socket, head) => {
+      guarded(ways, socket, () => upgrade(request, socket, head));
+    });
+  }
   return server;
+}
+
+/** A request that something here throws at is broken off: out of an event handler the error would end the process. */
+function guarded({ telemetry }: Ways, answer: { destroy(): unknown }, take: () => void): void {
+  try {
+    take();
+  } catch (error) {
+    telemetry.record({ type: 'fault', error: asError(error) });
+    answer.destroy();
+  }
 }
 
 const NO_UPGRADE = { status: 400, code: CODE.server, message: 'Bad request: no upgrade is taken here' };

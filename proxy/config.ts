@@ -233,14 +233,9 @@ function check(read: Read, listens: boolean): Parsed {
     ...clashes(read, listens),
   ];
   if (!parsed.success || all.length > 0) return { kind: 'faults', faults: all };
-  const {
-    discovery = discoveryOf(given),
-    opsHost = parsed.data.host,
-    maxSessions = Infinity,
-    drainSeconds,
-  } = parsed.data;
+  const { discovery = discoveryOf(given), opsHost = parsed.data.host, drainSeconds } = parsed.data;
   // Half at least is left for what runs.
-  const { lameDuckSeconds = Math.min(LAME_DUCK, drainSeconds / 2) } = parsed.data;
+  const { maxSessions = Infinity, lameDuckSeconds = Math.min(LAME_DUCK, drainSeconds / 2) } = parsed.data;
   return { kind: 'config', config: { ...parsed.data, discovery, opsHost, maxSessions, lameDuckSeconds } };
 }
 

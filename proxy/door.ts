@@ -45,8 +45,7 @@ type Run = { readonly exchange: Exchange; readonly sink: Sink; readonly leave: A
 
 export function createDoor(router: Router, rules: DoorRules, telemetry: Telemetry): Door {
   const runs = newRuns();
-  const turning = createTurning(rules, telemetry);
-  const turnAway: Door['turnAway'] = (request, response, status) => turning(request, response, refusalOf(status));
+  const { turnAway, refuse: turning } = createTurning(rules, telemetry);
   let closing = false;
   let over = false;
 
@@ -68,8 +67,7 @@ export function createDoor(router: Router, rules: DoorRules, telemetry: Telemetr
       if (!response.writableFinished || !answer.over) leave.abort();
     });
     if (response.destroyed) return;
-    const signal =
-      cors?.preflight === undefined ? leave.signal : AbortSignal.any([leave.signal, AbortSignal.timeout(PREFLIGHT_MS)]);
+    const signal = withinPreflight(leave.signal, cors);
     const run = { exchange: exchangeOf(request, intent, asked, signal, rules.trustProxy), sink, leave };
     await runs.during(run, () => router.handle(run.exchange, sink));
     if (cors?.preflight !== undefined && sink.shown === 'nothing') refuse(sink, NO_BACKEND, []);
@@ -110,6 +108,11 @@ export function createDoor(router: Router, rules: DoorRules, telemetry: Telemetr
   };
 }
 
+/** A preflight is answered by us where no backend has in time. */
+function withinPreflight(signal: AbortSignal, cors: ReturnType<typeof corsOf>): AbortSignal {
+  return cors?.preflight === undefined ? signal : AbortSignal.any([signal, AbortSignal.timeout(PREFLIGHT_MS)]);
+}
+
 function newRuns() {
   const running = new Set<Run>();
   const waiting: (() => void)[] = [];
@@ -127,13 +130,14 @@ function newRuns() {
   };
 }
 
-function createTurning(rules: GuardRules, telemetry: Telemetry): Door['refuse'] {
-  return (request, response, refusal) => {
+function createTurning(rules: GuardRules, telemetry: Telemetry): Pick<Door, 'turnAway' | 'refuse'> {
+  const turn: Door['refuse'] = (request, response, refusal) => {
     response.setHeader('connection', 'close');
     const sink = new ResponseSink(response, { closing: () => false, cors: corsOf(request, rules) });
     refuse(lingering(sink, request), refusal, []);
     recordRefusal(telemetry, refusal.status);
   };
+  return { refuse: turn, turnAway: (request, response, status) => turn(request, response, refusalOf(status)) };
 }
 
 /** What is said to whoever is turned away by its head alone. */

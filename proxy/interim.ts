@@ -4,7 +4,7 @@
 const MOST_INTERIM = 1000;
 
 /** Takes each status that comes before the answer; calls `over` when they are too many, or one is no status at all. */
-export function newInterimLimit(over: (error: Error) => void): (status: number) => void {
+function newInterimLimit(over: (error: Error) => void): (status: number) => void {
   let seen = 0;
   return (status) => {
     seen += 1;

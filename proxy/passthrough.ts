@@ -49,17 +49,7 @@ type Running = { readonly passing: Passing; readonly journey: Journey };
 export function createPassthrough(rooms: PassthroughRooms): Passthrough {
   const running = new Map<IncomingMessage, Running>();
   const agents = createAgents();
-  const way = (agent: (typeof agents)['http' | 'https']) =>
-    createProxyMiddleware({
-      router: (request) => running.get(request)?.journey.to?.origin ?? '',
-      agent,
-      // Fields, errors and ends are ours: what it does by itself logs, and tells the client who did not answer.
-      selfHandleResponse: true,
-      ejectPlugins: true,
-      plugins: [telling((request) => running.get(request)?.passing)],
-    });
-  const ways = { http: way(agents.http), https: way(agents.https) };
-  const wayOf = (request: IncomingMessage, { to }: Journey) => ways[aim(request, to?.origin ?? '', rooms.backendHost)];
+  const wayOf = createWays(agents, running, rooms.backendHost);
   const refuseWrongPath = createWrongPath(rooms);
   let closing = false;
 
@@ -77,8 +67,8 @@ export function createPassthrough(rooms: PassthroughRooms): Passthrough {
       if (coding !== undefined && coding.toLowerCase() !== 'chunked') return refuseCoding(response, cors);
       prepare(request, target, rooms, coding === undefined ? {} : { 'transfer-encoding': 'chunked' });
       const journey = startJourney(rooms, request.rawHeaders);
-      const wrongPath = (status: 404 | 502): Refusal => refuseWrongPath(status, target);
-      const passing: PassedRequest = new PassedRequest(request, response, journey, { cors, wrongPath }, () => {
+      const own = { cors, wrongPath: (status: 404 | 502): Refusal => refuseWrongPath(status, target) };
+      const passing: PassedRequest = new PassedRequest(request, response, journey, own, () => {
         const fail = (error?: unknown): void => passing.failed(asError(error));
         wayOf(request, journey)(request, response, fail).catch(fail);
       });
@@ -110,6 +100,25 @@ export function createPassthrough(rooms: PassthroughRooms): Passthrough {
       agents.close();
     },
   };
+}
+
+/** How a request gets to the backend that its journey has chosen. */
+function createWays(
+  agents: ReturnType<typeof createAgents>,
+  running: ReadonlyMap<IncomingMessage, Running>,
+  backendHost: BackendHost,
+) {
+  const way = (agent: (typeof agents)['http' | 'https']) =>
+    createProxyMiddleware({
+      router: (request) => running.get(request)?.journey.to?.origin ?? '',
+      agent,
+      // Fields, errors and ends are ours: what it does by itself logs, and tells the client who did not answer.
+      selfHandleResponse: true,
+      ejectPlugins: true,
+      plugins: [telling((request) => running.get(request)?.passing)],
+    });
+  const ways = { http: way(agents.http), https: way(agents.https) };
+  return (request: IncomingMessage, { to }: Journey) => ways[aim(request, to?.origin ?? '', backendHost)];
 }
 
 const NO_HEAD = Buffer.alloc(0);

@@ -12,7 +12,7 @@ import { migratePlanned } from './planned.ts';
 import { INTERNAL, NO_BACKEND, REGISTRY_DOWN } from './refusal.ts';
 import { openAnew, reopen } from './reopen.ts';
 import { ended, lost } from './session-end.ts';
-import { beginStory, keepPlace, noteChange, pause, refused } from './story.ts';
+import { accepted, beginStory, keepPlace, noteChange, pause, refused } from './story.ts';
 import type { Ending, Rooms, Story, Turn } from './story.ts';
 
 export interface Router {
@@ -242,10 +242,4 @@ async function hold(rooms: Rooms, story: Story, refusal = NO_BACKEND): Promise<T
   story.tried.clear();
   story.turns = 0;
   return 'again';
-}
-
-function accepted({ sink }: Story): Ending {
-  sink.head(202, ['content-length', '0'], true);
-  sink.end();
-  return { outcome: 'answered', status: 202 };
 }

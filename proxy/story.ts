@@ -201,3 +201,10 @@ export function keepPlace({ opening }: Rooms, story: Story, to: Backend): void {
     kept = false;
   };
 }
+
+/** Nobody is left to hear what the client says: it is taken, as any notification. */
+export function accepted({ sink }: Story): Ending {
+  sink.head(202, ['content-length', '0'], true);
+  sink.end();
+  return { outcome: 'answered', status: 202 };
+}

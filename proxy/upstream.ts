@@ -5,21 +5,17 @@ import { Agent, buildConnector } from 'undici';
 import type { Dispatcher } from 'undici';
 import { asError } from './as-error.ts';
 import { RunningAttempt } from './attempt.ts';
-import type { Ended, Trying } from './attempt.ts';
-import { hostFor } from './backend-host.ts';
+import type { Ended } from './attempt.ts';
+import { withoutInterim } from './wire.ts';
 import type { BackendHost } from './backend-host.ts';
 import { blameOf } from './blame.ts';
-import type { Backend, Exchange, RawHeaders, Session, Sink, Upstream } from './contract.ts';
-import { HEADER } from './contract.ts';
-import { headerValue, readRelease, requestHeaders } from './headers.ts';
+import type { RawHeaders, Sink, Upstream } from './contract.ts';
+import { headersOf, readHead } from './hop.ts';
+import type { Hearers, Hop } from './hop.ts';
 import { newKnownPaths } from './known-paths.ts';
 import type { KnownPaths } from './known-paths.ts';
-import { redirectTarget, withoutInside } from './redirect.ts';
-import type { Sent } from './redirect.ts';
-import { saysLoop } from './loops.ts';
-import { withoutInterim } from './wire.ts';
 
-export type UpstreamOptions = {
+export type UpstreamOptions = Hearers & {
   /**
    * Seconds that a backend may take to begin its answer, and that one which is no event stream may then be silent;
    * undefined for no limit.
@@ -29,23 +25,14 @@ export type UpstreamOptions = {
   readonly backendHost?: BackendHost;
   /** Fields of our own, said to every backend. */
   readonly mark?: RawHeaders;
-  /** The origins of all backends: no client is sent there. */
-  readonly origins?: () => readonly string[];
-  /** Told who has begun an answer, whatever it says. */
-  readonly onAnswer?: (by: Backend) => void;
   /** Told when the other side has closed a connection, or none could be made. */
   readonly onDisconnect?: (origin: string) => void;
-  /** Told at each answer to an `initialize` that says it which release the backend runs. */
-  readonly onRelease?: (id: string, release: number) => void;
 };
 
 const CONNECT_MS = 3000;
 /** Shorter than the 5 s of Node's servers: a reset on a reused socket cannot tell whether the handler ran. */
 const IDLE_SOCKET_MS = 4000;
 const MAX_HEADER_BYTES = 64 * 1024;
-/** Redirects of a backend to another path of its own that one attempt follows. */
-const MAX_HOPS = 3;
-
 export type ClosableUpstream = Upstream & {
   /**
    * The attempts that run at this origin end as `lost`, or as `unsent` where nothing was sent, and their sockets are
@@ -81,7 +68,7 @@ export function createUpstream(told: UpstreamOptions): ClosableUpstream {
   for (const agent of [posts, streams]) {
     agent.on('disconnect', (origin, _targets, cause) => {
       // What we close ourselves says nothing.
-      if (cause.code !== 'UND_ERR_INFO') told.onDisconnect?.(new URL(origin).origin);
+      if (!(cause instanceof NobodyWaits) && cause.code !== 'UND_ERR_INFO') told.onDisconnect?.(new URL(origin).origin);
     });
     agent.on('connectionError', (origin) => told.onDisconnect?.(new URL(origin).origin));
   }
@@ -94,7 +81,7 @@ export function createUpstream(told: UpstreamOptions): ClosableUpstream {
     async send(exchange, session, to, sink) {
       const way = { exchange, session, to, sink };
       const agent = exchange.method === 'GET' ? streams : posts;
-      const headers = headersOf(way, told);
+      const headers = headersOf(way, told.backendHost, told.mark ?? []);
       let target = paths.at(to, exchange.target);
       for (let hop = 0; ; hop += 1) {
         const ended = await tryAt(means, agent, { ...way, origin: to.origin, target, headers, hop });
@@ -112,14 +99,6 @@ export function createUpstream(told: UpstreamOptions): ClosableUpstream {
   };
 }
 
-type Way = {
-  readonly exchange: Exchange;
-  readonly session: Session | undefined;
-  readonly to: Backend;
-  readonly sink: Sink;
-};
-/** One request of an attempt: `exchange.target` is what the client asked for, `target` what the backend is asked. */
-type Hop = Way & Sent & { readonly hop: number };
 type Means = {
   readonly told: UpstreamOptions;
   readonly answerMs: number;
@@ -131,7 +110,7 @@ type Means = {
 function tryAt(means: Means, agent: Agent, hop: Hop): Promise<Ended> {
   const { exchange, session, to, sink, origin, target, headers } = hop;
   const { method, body = null } = exchange;
-  const read = (status: number, raw: RawHeaders) => readHead(means, hop, status, raw);
+  const read = (status: number, raw: RawHeaders) => readHead(means.told, means.paths, hop, status, raw);
   const blame = (cause: Error) => blameOf(cause, networkInterfaces);
   return new Promise((resolve) => {
     let exit = (): void => {};
@@ -151,20 +130,6 @@ function tryAt(means: Means, agent: Agent, hop: Hop): Promise<Ended> {
   });
 }
 
-function readHead({ told, paths }: Means, hop: Hop, status: number, raw: RawHeaders): ReturnType<Trying['read']> {
-  const { exchange, to, target } = hop;
-  // A request that came back was not answered there.
-  if (!saysLoop(status, raw)) told.onAnswer?.(to);
-  const instead = hop.hop < MAX_HOPS ? redirectTarget(status, raw, hop) : undefined;
-  if (instead !== undefined) return { instead };
-  paths.answered(to, exchange.target, target, { status, headers: raw });
-  // Its endpoint may be back where the client has it: that is asked where nothing has run, or it may run again.
-  const mayAskAgain = exchange.intent.kind === 'open' || exchange.method === 'GET';
-  if (status === 404 && hop.hop === 0 && target !== exchange.target && mayAskAgain) return { instead: exchange.target };
-  if (exchange.intent.kind === 'open') noteRelease(to, raw, told.onRelease);
-  return { headers: withoutInside(raw, hop, () => told.origins?.() ?? []) };
-}
-
 function enter(running: Running, origin: string, breakOff: (cause: Error) => void): () => void {
   const here = running.get(origin) ?? new Set();
   running.set(origin, here.add(breakOff));
@@ -173,6 +138,8 @@ function enter(running: Running, origin: string, breakOff: (cause: Error) => voi
     if (here.size === 0 && running.get(origin) === here) running.delete(origin);
   };
 }
+
+class NobodyWaits extends Error {}
 
 type Connections = {
   readonly connect: buildConnector.connector;
@@ -206,7 +173,7 @@ function newConnections(): Connections {
 function handlerOf(attempt: RunningAttempt, sink: Sink, connections: Connections): Dispatcher.DispatchHandler {
   return {
     onRequestStart(controller) {
-      const reason = new Error('nobody waits for it any more');
+      const reason = new NobodyWaits('nobody waits for it any more');
       let socket: Socket | undefined;
       // Aborted by undici, it would be written again: to a new connection, which then idles.
       attempt.started(() => (socket === undefined ? controller.abort(reason) : socket.destroy(reason)));
@@ -231,22 +198,6 @@ function handlerOf(attempt: RunningAttempt, sink: Sink, connections: Connections
     onResponseEnd: () => attempt.end(),
     onResponseError: (_controller, cause) => attempt.failed(cause),
   };
-}
-
-function noteRelease({ id }: Backend, headers: RawHeaders, tell: UpstreamOptions['onRelease']): void {
-  const release = readRelease(headerValue(headers, HEADER.affinityRelease));
-  if (release !== undefined) tell?.(id, release);
-}
-
-function headersOf({ exchange, session, to }: Way, { backendHost, mark = [] }: UpstreamOptions): RawHeaders {
-  const headers = requestHeaders(exchange.headers, {
-    backendSessionId: session?.backendSessionId,
-    clientSessionId: session?.id,
-    backend: to.id,
-    host: hostFor(backendHost, to.origin),
-  });
-  headers.push(...mark);
-  return headers;
 }
 
 function rawHeaders(raw: Dispatcher.DispatchController['rawHeaders']): RawHeaders {

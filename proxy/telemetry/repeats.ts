@@ -97,10 +97,27 @@ function kindOf(event: RoutingEvent): Kind | undefined {
     case 'replay':
       return { backend: undefined, key: `replay ${event.verdict}` };
     case 'session':
-      return event.change === 'lost' ? { backend: undefined, key: `session ${event.cause}` } : undefined;
+      if (event.change !== 'lost') return undefined;
+      return { backend: event.backend, key: `session ${event.cause} ${event.backend ?? ''}` };
+    case 'unusable-id':
+      return { backend: event.backend, key: `unusable-id ${event.backend}` };
     case 'fault':
       return { backend: undefined, key: `fault ${event.error.name} ${event.error.message.slice(0, 100)}` };
-    default:
+    case 'exchange':
+    case 'held':
+    case 'stream':
+    case 'registry':
+    case 'discovery':
+    case 'order':
+    case 'drain':
+    case 'backend':
+    case 'checks':
+    case 'unusable':
+    case 'wrong-path':
+    case 'listening':
+    case 'ignored':
+    case 'stopping':
+    case 'stopped':
       return undefined;
   }
 }

@@ -13,7 +13,10 @@ test('of 40 sessions whose servers are all killed', async () => {
   onTestFinished(() => servers.close());
   const backends = servers.origins.flatMap((origin) => ['--backend', origin]);
   const proxy = await startProxyProcess([
-    ...['--hold-seconds', String(HOLD_SECONDS), '--lame-duck-seconds', '0'],
+    '--hold-seconds',
+    String(HOLD_SECONDS),
+    '--lame-duck-seconds',
+    '0',
     ...backends,
   ]);
   onTestFinished(() => proxy.close());
