@@ -178,6 +178,21 @@ describe('a Redis that is gone', () => {
     expect(await one.sessions.find(ended.id, { fresh: true })).toBeUndefined();
   });
 
+  test('and has lost that a session ended: who has heard of it does not bring it back', async () => {
+    const [one, other] = [await newProxy(), await newProxy()];
+    const admin = newClient();
+    const session = newSession();
+    await one.sessions.create(session);
+    expect(await other.sessions.find(session.id)).toEqual(session);
+    const changes: string[] = [];
+    other.sessions.onChange((id) => changes.push(id));
+    await one.sessions.end(session.id);
+    await vi.waitUntil(() => changes.length > 0, HEALED);
+    await admin.flushall();
+    expect(await other.sessions.find(session.id)).toBeUndefined();
+    expect(await admin.exists(REDIS.session(createHash('sha256').update(session.id).digest('hex')))).toBe(0);
+  });
+
   test('and back as it was a while ago: the later one of two copies counts', async () => {
     const [one, other] = [await newProxy(), await newProxy()];
     const admin = newClient();

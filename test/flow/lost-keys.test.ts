@@ -205,12 +205,12 @@ test('an old dump in the place of all keys: the proxies that know later copies p
   for (let at = 0; at < 5; at += 1) ids.push((await rawOpen(one!)).id);
   const keys = await direct.keys('*');
   const dumps = await Promise.all(keys.map((key) => direct.dumpBuffer(key)));
-  const later = (await rawOpen(one!)).id;
   await flow.kill('a');
   const homes: string[] = [];
   for (const id of ids) homes.push(await rawCall(one!, id, 'counter'));
   expect(homes.every((text) => text.includes('taskId=b'))).toBe(true);
   await flow.revive();
+  const later = (await rawOpen(one!)).id;
   const before = flow.migrations().length;
   const signs = async () => (await direct.zrange(REDIS.peers, 0, '-1', 'WITHSCORES')).filter((_, at) => at % 2 === 1);
   await until('the dump is older than a sign of life', async () => (await signs()).every((count) => Number(count) > 1));

@@ -51,7 +51,7 @@ function newStore() {
       }),
     onChange: changes.add,
     onEnd: endings.add,
-    idOf: (hash) => [...stored.keys()].find((id) => hashOf(id) === hash),
+    idOf: (hash) => (hashOf(one.id) === hash ? one.id : undefined),
     hasEnded: (id) => answer('has it ended', () => state.ended.has(id)),
     onLink: links.add,
     forget: (id) => void forgotten.push(id),
@@ -81,6 +81,11 @@ function newStore() {
       }
     },
     tell: changes.tell,
+    /** Says that another proxy has ended the session, which the registry has forgotten already, in whole or not. */
+    tellEnd({ id, createdAt }: Session) {
+      endings.tell({ hash: hashOf(id), createdAt });
+      changes.tell(id);
+    },
     /** Lets the oldest call that waits have its answer. */
     async release() {
       waiting.shift()?.();
@@ -245,6 +250,47 @@ describe('a change of another proxy', () => {
     expect(await ours).toBe(two);
     registry.state.held = false;
     expect(await cached.find(one.id)).toBe(three);
+  });
+});
+
+describe('the end of a session, of which the registry knows nothing any more', () => {
+  test('it is not put back', async () => {
+    await cached.find(one.id);
+    registry.stored.clear();
+    registry.tellEnd(one);
+    expect(await cached.find(one.id)).toBeUndefined();
+    expect(registry.calls).not.toContain('restore');
+  });
+
+  test('nor while a read of it is on its way', async () => {
+    registry.state.held = true;
+    const reading = cached.find(one.id);
+    await settle();
+    registry.stored.clear();
+    registry.tellEnd(one);
+    registry.state.held = false;
+    await registry.release();
+    expect(await reading).toBeUndefined();
+    expect(await cached.find(one.id)).toBeUndefined();
+  });
+
+  test('it ends again where the registry brings it back, as an older copy too; another of its id lives', async () => {
+    await cached.find(one.id);
+    registry.tellEnd(one);
+    expect(await cached.find(one.id)).toBeUndefined();
+    expect(registry.calls).toEqual(['find', 'find', 'end']);
+    const other = newSession({ id: one.id, createdAt: one.createdAt + 1 });
+    registry.stored.set(one.id, other);
+    expect(await cached.find(one.id)).toBe(other);
+  });
+});
+
+describe('a copy that another proxy has changed since', () => {
+  test('is not taken for the last where the registry has lost that change', async () => {
+    await cached.find(one.id);
+    registry.tell(one.id);
+    await cached.find(one.id);
+    expect(registry.calls).toEqual(['find', 'find', 'restore']);
   });
 });
 
