@@ -16,20 +16,20 @@ const ASKED = 2_000;
 describe.each([2, 3])('%i proxies', (count) => {
   let flow: Flow;
   let direct: Redis;
+  let spy: Redis;
   /** All that was published. */
   const published: string[] = [];
   const ids: string[] = [];
   beforeAll(async () => {
     flow = await startFlow({ backends: ['a', 'b'], proxies: count });
     direct = new Redis(flow.redis().url);
-    const spy = direct.duplicate();
+    spy = direct.duplicate();
     await spy.psubscribe('mcp-affinity:*');
     spy.on('pmessage', (_pattern: string, channel: string, text: string) => published.push(`${channel} ${text}`));
     await until('all live', async () => (await direct.zcard(REDIS.peers)) === count);
-    return () => spy.disconnect();
   });
   afterAll(async () => {
-    direct.disconnect();
+    for (const client of [direct, spy]) client.disconnect();
     await flow.close();
   });
 
