@@ -53,6 +53,8 @@ export class RunningAttempt {
   /** The head of the answer, a final one. */
   head(status: number, raw: RawHeaders): void {
     const { read, answerMs } = this.#trying;
+    const coding = headerValue(raw, 'transfer-encoding') ?? 'chunked';
+    if (coding.trim().toLowerCase() !== 'chunked') return this.breakOff(new Error('an answer in a strange coding'));
     const meant = read(status, raw);
     if ('instead' in meant) {
       this.#instead = meant.instead;

@@ -6,7 +6,8 @@ import type { Sink } from './contract.ts';
 const LINGER_MS = 1000;
 
 /** A status: the body is to be refused, and the rest of it was not read. `left`: the client broke off. */
-export function readBody(request: IncomingMessage, limit: number): Promise<Buffer | 413 | 415 | 'left'> {
+export function readBody(request: IncomingMessage, limit: number): Promise<Buffer | 413 | 415 | 501 | 'left'> {
+  if (isCoded(request)) return Promise.resolve(501);
   const { 'content-length': length, 'content-encoding': encoding = 'identity' } = request.headers;
   if (encoding.toLowerCase() !== 'identity') return Promise.resolve(415);
   if (length !== undefined && Number(length) > limit) return Promise.resolve(413);
@@ -39,6 +40,12 @@ export function parsedBody(request: IncomingMessage): Buffer | undefined {
     throw new Error('the body was read before us, and request.body is not set');
   if (Buffer.isBuffer(body)) return body;
   return Buffer.from(typeof body === 'string' ? body : (JSON.stringify(body) ?? ''));
+}
+
+/** Whether what it brings is in a transfer coding that Node leaves as it is (RFC 9112, section 6.1). */
+export function isCoded({ headers }: IncomingMessage): boolean {
+  const { 'transfer-encoding': coding } = headers;
+  return coding !== undefined && coding.toLowerCase() !== 'chunked';
 }
 
 /** Whether it is said of a request that it brings nothing. */

@@ -153,6 +153,7 @@ const SENTENCES = {
   413: 'Payload too large',
   415: 'Unsupported Content-Encoding: the body must be sent as it is',
   500: INTERNAL.message,
+  501: 'Unsupported Transfer-Encoding: only chunked is taken',
   508: LOOP.message,
 } as const;
 

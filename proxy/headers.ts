@@ -94,8 +94,21 @@ export type RequestNames = {
 
 /** A client must not speak in our name: every exchange's fields pass through here first. */
 export function clientHeaders(headers: RawHeaders): RawHeaders {
-  return withoutHeaders(headers, (name) => name.startsWith(HEADER.affinityPrefix));
+  return withoutHeaders(headers, (name) => name.startsWith(HEADER.affinityPrefix) || isDisguised(name));
 }
+
+/**
+ * CGI, WSGI and what is built on them make one of `X-Real-IP` and `X_Real_IP` (RFC 3875, section 4.1.18): a field that
+ * reads there as one that routing, framing or our word about the way depends on is the client's word for it.
+ */
+function isDisguised(name: string): boolean {
+  if (!ODD.test(name)) return false;
+  const read = name.replaceAll(ODD_ALL, '-');
+  return /^(mcp-|x-forwarded-)/.test(read) || HOP_BY_HOP.has(read) || REQUEST_OWN.has(read) || DECISIVE.has(read);
+}
+const ODD = /[^a-z\d-]/;
+const ODD_ALL = /[^a-z\d-]/g;
+const DECISIVE: ReadonlySet<string> = new Set(['host', 'content-type', 'x-real-ip', HEADER.lastEventId, ...FORWARDING]);
 
 /** What is passed through of a request, its length and encodings included; the 100-continue was ours. */
 export function endToEnd(headers: RawHeaders): RawHeaders {

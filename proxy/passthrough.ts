@@ -7,7 +7,8 @@ import { connectFault, createAgents } from './agents.ts';
 import { hostFor } from './backend-host.ts';
 import type { BackendHost } from './backend-host.ts';
 import { CODE, HEADER } from './contract.ts';
-import type { Refusal } from './contract.ts';
+import type { RawHeaders, Refusal } from './contract.ts';
+import { isCoded } from './body.ts';
 import { headerValue } from './headers.ts';
 import { corsOf } from './cors.ts';
 import type { Cors } from './cors.ts';
@@ -63,9 +64,10 @@ export function createPassthrough(rooms: PassthroughRooms): Passthrough {
     enter(request, response, target) {
       if (response.destroyed) return;
       const cors = corsOf(request, rooms);
-      const coding = request.headers['transfer-encoding'];
-      if (coding !== undefined && coding.toLowerCase() !== 'chunked') return refuseCoding(response, cors);
-      prepare(request, target, rooms, coding === undefined ? {} : { 'transfer-encoding': 'chunked' });
+      if (isCoded(request)) return refuseHere(response, CODING, cors);
+      if (request.method === 'TRACE') return refuseHere(response, TRACE, cors, ['allow', METHODS]);
+      const chunked = request.headers['transfer-encoding'] !== undefined;
+      prepare(request, target, rooms, chunked ? { 'transfer-encoding': 'chunked' } : {});
       const journey = startJourney(rooms, request.rawHeaders);
       const own = { cors, wrongPath: (status: 404 | 502): Refusal => refuseWrongPath(status, target) };
       const passing: PassedRequest = new PassedRequest(request, response, journey, own, () => {
@@ -164,11 +166,20 @@ function telling(passingOf: (request: IncomingMessage) => Passing | undefined): 
   };
 }
 
+/** What is coded so would reach the backend as if it were not (RFC 9112, section 6.1). */
 const CODING = { status: 501, code: CODE.server, message: 'Unsupported Transfer-Encoding: only chunked is taken' };
 
-/** What is coded so would reach the backend as if it were not (RFC 9112, section 6.1). */
-function refuseCoding(response: ServerResponse, cors: Cors | undefined): void {
-  refuse(new ResponseSink(response, { closing: () => true, cors }), CODING, []);
+/** It shows a page what its own requests bear, and the backend's way to the client (RFC 9110, section 9.3.8). */
+const TRACE = { status: 405, code: CODE.server, message: 'Method not allowed' };
+const METHODS = 'GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS';
+
+function refuseHere(
+  response: ServerResponse,
+  refusal: typeof CODING,
+  cors: Cors | undefined,
+  extra: RawHeaders = [],
+): void {
+  refuse(new ResponseSink(response, { closing: () => true, cors }), refusal, [], extra);
 }
 
 function asError(error: unknown): Error {

@@ -2,7 +2,7 @@
 
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { type Edge, startEdge } from '../house/edge.ts';
-import { type RawAnswer, post, request, said } from '../house/raw.ts';
+import { DISGUISED, KEPT, type RawAnswer, post, request, said } from '../house/raw.ts';
 import { call, result } from '../house/recording.ts';
 
 let edge: Edge;
@@ -198,6 +198,23 @@ describe('Host and Origin', () => {
     expect([it.all('x-forwarded-host'), it.all('origin')]).toEqual([['127.0.0.1:1234'], [origin]]);
     expect((await client.answer()).status).toBe(200);
   });
+});
+
+test.each(['gzip, chunked', 'x, chunked'])('a body in the transfer coding %s: 501', async (coding) => {
+  const before = edge.a.requests.length;
+  const client = await edge.dial();
+  client.send(request('POST /mcp', ['Content-Type: application/json', `Transfer-Encoding: ${coding}`]));
+  expect(said(await client.answer())).toBe('501 -32000: Unsupported Transfer-Encoding: only chunked is taken');
+  expect(edge.a.requests.length).toBe(before);
+});
+
+test('nor by fields that CGI and WSGI read as such', async () => {
+  const client = await edge.dial();
+  client.send(post(call(1), ...DISGUISED, ...KEPT));
+  const it = await edge.a.next();
+  it.answer(200, result(1));
+  await client.answer();
+  expect(it.fields.filter(([name]) => /[^a-z\d-]/i.test(name)).map((field) => field.join(': '))).toEqual(KEPT);
 });
 
 test('a client cannot speak in our name: its Mcp-Affinity-* fields are dropped', async () => {

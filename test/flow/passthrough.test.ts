@@ -6,7 +6,7 @@ import { buffer, text } from 'node:stream/consumers';
 import { gunzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type TestProxy, startProxy } from '../house/flow.ts';
-import { assertTight, dial, request, said } from '../house/raw.ts';
+import { DISGUISED, KEPT, assertTight, dial, request, said } from '../house/raw.ts';
 import { type Site, type Told, startSite } from '../house/site.ts';
 import { soon, until } from '../house/until.ts';
 
@@ -73,7 +73,7 @@ describe('as it is', () => {
     expect([answer.statusCode, answer.headers['content-length'], body.length]).toEqual([200, '25', 0]);
   });
 
-  test.each(['OPTIONS', 'DELETE', 'PATCH', 'PROPFIND', 'PUT', 'TRACE'])('the method %s', async (method) => {
+  test.each(['OPTIONS', 'DELETE', 'PATCH', 'PROPFIND', 'PUT'])('the method %s', async (method) => {
     await ask('/any', { method });
     expect(a.asked.at(-1)).toBe(`${method} /any`);
   });
@@ -256,6 +256,26 @@ describe('the door is the same', () => {
     client.leave();
     expect(a.asked.length).toBe(before);
     assertTight([new URL(a.origin).port]);
+  });
+
+  test('fields that CGI and WSGI would read as ours stay here', async () => {
+    const client = await dial(port);
+    const { body } = await client.send(request('GET /json', [...DISGUISED, ...KEPT])).answer();
+    client.leave();
+    const { fields }: Told = JSON.parse(body);
+    const odd = fields.filter((name, index) => index % 2 === 0 && /[^a-z\d-]/i.test(name));
+    expect(odd).toEqual(KEPT.map((field) => field.split(':', 1)[0]?.toLowerCase()));
+  });
+
+  test('TRACE is not passed on', async () => {
+    const before = a.asked.length;
+    const client = await dial(port);
+    const answer = await client.send(request('TRACE /json', ['cookie: secret'])).answer();
+    client.leave();
+    expect(said(answer)).toBe('405 -32000: Method not allowed');
+    expect(answer.head).toMatch(/\r\nallow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n/);
+    expect(answer.head + answer.body).not.toContain('secret');
+    expect(a.asked.length).toBe(before);
   });
 
   test('what passes is counted', async () => {

@@ -118,6 +118,7 @@ describe('doubtful', () => {
 describe('lost', () => {
   const both = [call(1), call('2')];
   const HEAD = 'HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n';
+  const CODED = 'HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: gzip, chunked\r\n\r\n';
   type Case = readonly [how: string, act: (it: NastyRequest) => void, unanswered: readonly (number | string)[]];
   const CASES: readonly Case[] = [
     ['reset before a byte of the answer', (it) => it.reset(), [1, '2']],
@@ -128,6 +129,7 @@ describe('lost', () => {
     ['dead in an event', (it) => it.stream().event(result(1)).chunk('data: {"jsonrpc":"2.0","id":"2"').die(), ['2']],
     ['dead between events', (it) => it.stream().event(result(1)).event(note('x')).die(), ['2']],
     ['a stream that ends without the answer', (it) => it.stream().event(result('2')).end(), [1]],
+    ['in a coding that nobody asked for', (it) => it.write(`${CODED}0\r\n\r\n`), [1, '2']],
     ['garbage', (it) => it.write('SSH-2.0-nasty\r\n').die(), [1, '2']],
     ['garbage in the chunks', (it) => it.stream().event(result(1)).write('zz\r\nnonsense\r\n'), ['2']],
   ];

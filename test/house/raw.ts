@@ -99,6 +99,23 @@ export function request(line: string, fields: readonly string[] = [], body?: unk
 
 export const post = (body: unknown, ...fields: string[]): string => request('POST /mcp', fields, body);
 
+/** Fields that CGI and WSGI read as ones that the proxy sets or goes by. */
+export const DISGUISED = [
+  'Mcp_Affinity_Session: stolen',
+  'MCP-AFFINITY_BACKEND: b',
+  'mcp_session_id: stolen',
+  'Mcp_Protocol-Version: 2025-11-25',
+  'Last_Event_Id: 7',
+  'X_Forwarded_For: 6.6.6.6',
+  'x-forwarded_user: root',
+  'X.Forwarded.Host: evil.test',
+  'X_Real_IP: 6.6.6.6',
+  'Content_Length: 7',
+  'Transfer_Encoding: chunked',
+] as const;
+/** Odd names that mean nothing to it. */
+export const KEPT = ['X_Own: z', 'x_api_key: k', 'Ho_st: y', 'a!b: c'] as const;
+
 /** What no client must ever be told, found in what all clients since the last look were told; empty when all is well. */
 function leaks(secrets: readonly string[]): readonly string[] {
   const text = heard
