@@ -178,20 +178,35 @@ describe('connections', () => {
     const to: Backend = { id: 'a', origin: a.origin, draining: false, suspect: false };
     const attempts: Promise<Attempt>[] = [];
     const client = new AbortController();
-    for (let at = 0; at < 20; at += 1) {
-      const options = { signal: client.signal };
+    const others = new AbortController();
+    for (let at = 0; at < 22; at += 1) {
+      const options = { signal: (at < 2 ? others : client).signal };
       const exchange = at % 2 === 0 ? posting(call(at), options) : listening(session, options);
       attempts.push(upstream.send(exchange, session, to, new RecordingSink()));
     }
-    await until('all have come', () => a.requests.length === 20);
+    await until('all have come', () => a.requests.length === 22);
     for (const it of a.requests)
       if (it.line.startsWith('GET')) it.stream([['keep-alive', 'timeout=600']]).event(note('x'));
     client.abort();
-    for (const ended of await Promise.all(attempts)) expect(ended).toEqual({ kind: 'abandoned' });
-    await until('no connection is left', () => a.connections === 0, 1500);
+    for (const ended of await Promise.all(attempts.slice(2))) expect(ended).toEqual({ kind: 'abandoned' });
+    // What would be opened anew would be kept for seconds.
+    await until('those of the others are left', () => a.connections === 2, 2000);
+    for (let at = 0; at < 10; at += 1) await exchangeWith(upstream);
+    expect(a.connections).toBe(2);
+    others.abort();
     await upstream.close();
     await a.close();
   });
+
+  /** One exchange elsewhere: what happens by itself has happened then. */
+  async function exchangeWith(upstream: ReturnType<typeof createUpstream>): Promise<void> {
+    const b = await startNasty();
+    const to: Backend = { id: 'b', origin: b.origin, draining: false, suspect: false };
+    const sent = upstream.send(posting(call(1)), undefined, to, new RecordingSink());
+    (await b.next()).answer(200, result(1));
+    await sent;
+    await b.close();
+  }
 
   test('an idle one is closed within five seconds, however long the backend would keep it', async () => {
     const upstream = createUpstream({ answerSeconds: undefined });
