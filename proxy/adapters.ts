@@ -130,10 +130,10 @@ export function discover(
     listening,
   }: { readonly backends?: Backends | undefined; readonly listening?: Listening | undefined },
 ): Discovery {
-  const { dns, cloudMap, backendPort: port, backends: origins, refreshSeconds, healthPath: path } = config;
+  const { dns, cloudMap, backendPort: port, backends: origins, refreshSeconds, healthPath: path, backendHost } = config;
   const over = (members: Backends, found: Promise<void>, zone: Discovery['zone']): Discovery => {
-    const backends = checkedBackends(members, { path, record, ...hearers });
-    return { backends, members, answers: lookAtStrangers(checkOf(path, LOOK_MS)), found, zone };
+    const backends = checkedBackends(members, { path, backendHost, record, ...hearers });
+    return { backends, members, answers: lookAtStrangers(checkOf(path, LOOK_MS, backendHost)), found, zone };
   };
   const rules = { listening, machine: machineAddresses, allowLoopback: config.allowLoopback };
   const refuse = (origin: string): string | undefined => addressFault(origin, rules);

@@ -2,9 +2,10 @@
 
 import { request as requestHttp } from 'node:http';
 import { request as requestHttps } from 'node:https';
-import { connect } from 'node:net';
+import { connect, isIP } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { asError } from '../as-error.ts';
+import { type BackendHost, hostFor } from '../backend-host.ts';
 import { type OwnAddresses, lacksIPv6 } from '../blame.ts';
 import { HEADER } from '../contract.ts';
 import { endpointOf } from '../endpoint.ts';
@@ -37,14 +38,20 @@ export function connectCheck(timeoutMs: number): Check {
     });
 }
 
-/** A GET of `path` on a connection of its own; the body is not read. `timeoutMs` is for all of it. */
-export function pathCheck(path: string, timeoutMs: number): Check {
+/**
+ * A GET of `path` on a connection of its own; the body is not read. `timeoutMs` is for all of it. Where the backend gets
+ * the client's Host, it gets its own here.
+ */
+export function pathCheck(path: string, timeoutMs: number, backendHost?: BackendHost): Check {
   return (origin, signal) =>
     finding(timeoutMs, signal, (found) => {
       const request = origin.startsWith('https:') ? requestHttps : requestHttp;
-      const headers = { accept: '*/*', 'user-agent': 'mcp-affinity' };
+      const named = hostFor(backendHost, origin);
+      const headers = { accept: '*/*', 'user-agent': 'mcp-affinity', ...(named !== undefined && { host: named }) };
+      const endpoint = endpointOf(origin);
+      const servername = isIP(endpoint.host) === 0 ? endpoint.host : '';
       // Apart, so that no path can name another host.
-      const options = { ...endpointOf(origin), path, agent: false, headers } as const;
+      const options = { ...endpoint, servername, path, agent: false, headers } as const;
       const sent = request(options, ({ statusCode = 0, headers: said }) => {
         if (statusCode < 200 || statusCode >= 300) return found({ kind: 'unwell', cause: `status ${statusCode}` });
         const release = readRelease([said[HEADER.affinityRelease]].flat()[0]);
@@ -56,8 +63,8 @@ export function pathCheck(path: string, timeoutMs: number): Check {
 }
 
 /** Of the path, or where there is none of the port. */
-export function checkOf(path: string | undefined, timeoutMs: number): Check {
-  return path === undefined ? connectCheck(timeoutMs) : pathCheck(path, timeoutMs);
+export function checkOf(path: string | undefined, timeoutMs: number, backendHost: BackendHost): Check {
+  return path === undefined ? connectCheck(timeoutMs) : pathCheck(path, timeoutMs, backendHost);
 }
 
 function finding(

@@ -4,6 +4,7 @@ import type { Backend, Backends } from '../contract.ts';
 import type { RoutingEvent } from '../events.ts';
 import { newLimit } from '../limit.ts';
 import { newListeners } from '../listeners.ts';
+import type { BackendHost } from '../backend-host.ts';
 import { type Check, type Finding, checkOf, hasVanished } from './checks.ts';
 import { type Diagnosis, type Judged, UNKNOWN, diagnose, judge } from './diagnosis.ts';
 import { sameBackends } from './members.ts';
@@ -12,6 +13,8 @@ import { type Watch, type Watching, watch } from './watch.ts';
 export type CheckOptions = {
   /** Asked with GET, any 2xx is well; undefined: a TCP connect. Never the MCP endpoint. */
   readonly path?: string | undefined;
+  /** What it is asked for as: see backend-host.ts. */
+  readonly backendHost?: BackendHost;
   /** From the beginning of a check to that of the next, give or take a tenth, in milliseconds; 2,000 by default. */
   readonly everyMs?: number;
   /** For a whole check, in milliseconds; 2,000 by default. */
@@ -169,8 +172,15 @@ function openWard(
   };
 }
 
-function watchingOf({ path, check, everyMs = 2_000, timeoutMs = 2_000, draw = Math.random }: CheckOptions): Watching {
+function watchingOf({
+  path,
+  backendHost,
+  check,
+  everyMs = 2_000,
+  timeoutMs = 2_000,
+  draw = Math.random,
+}: CheckOptions): Watching {
   // Apart, so that many that hang, each for as long as a check may take, do not hold up the checks of all others.
   const limits = { usual: newLimit(AT_ONCE), silent: newLimit(AT_ONCE) };
-  return { check: check ?? checkOf(path, timeoutMs), limits, everyMs, draw };
+  return { check: check ?? checkOf(path, timeoutMs, backendHost), limits, everyMs, draw };
 }

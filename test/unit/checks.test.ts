@@ -2,7 +2,7 @@
 
 import { createServer, type RequestListener, type Server } from 'node:http';
 import { afterEach, expect, test } from 'vitest';
-import { connectCheck, pathCheck } from '../../proxy/backends/checks.ts';
+import { checkOf, connectCheck, pathCheck } from '../../proxy/backends/checks.ts';
 import { refusing, startNasty } from '../house/nasty.ts';
 import { soon } from '../house/until.ts';
 
@@ -37,6 +37,21 @@ test.each([
   });
   expect(await pathCheck('/health', 5000)(origin, never)).toEqual(expected);
   expect(asked).toEqual(['GET /health']);
+});
+
+test.each<[setting: string | undefined, host: (port: string) => string]>([
+  [undefined, (port) => `localhost:${port}`],
+  ['keep', (port) => `127.0.0.1:${port}`],
+  ['origin', (port) => `127.0.0.1:${port}`],
+  ['x.test:1', () => 'x.test:1'],
+])('with backendHost %s', async (setting, host) => {
+  const hosts: (string | undefined)[] = [];
+  const origin = await serve((request, response) => {
+    hosts.push(request.headers.host);
+    response.end();
+  });
+  expect(await checkOf('/', 5000, setting)(origin, never)).toEqual({ kind: 'well' });
+  expect(hosts).toEqual([host(new URL(origin).port)]);
 });
 
 test('the head is enough: a body that never ends is not read, and its connection closed', async () => {
