@@ -49,7 +49,7 @@ export function readHead(
   const mayAskAgain = exchange.intent.kind === 'open' || exchange.method === 'GET';
   if (status === 404 && hop.hop === 0 && target !== exchange.target && mayAskAgain) return { instead: exchange.target };
   if (exchange.intent.kind === 'open') noteRelease(to, raw, told.onRelease);
-  return { headers: withoutInside(raw, hop, () => told.origins?.() ?? []) };
+  return { headers: withoutInside(raw, hop, () => ({ origins: told.origins?.() ?? [], strict: true })) };
 }
 
 function noteRelease({ id }: Backend, headers: RawHeaders, tell: Hearers['onRelease']): void {

@@ -79,7 +79,10 @@ export function startJourney(
     shown(answered) {
       if (to === undefined || sent === undefined) return answered;
       const way = { origin: to.origin, target: sent.path, headers: saidOf(sent) };
-      return withoutInside(answered, way, () => backends.list().map(({ origin }) => origin));
+      return withoutInside(answered, way, () => ({
+        origins: backends.list().map(({ origin }) => origin),
+        strict: false,
+      }));
     },
     fail(cause) {
       if (cause instanceof Looped) {

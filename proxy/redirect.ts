@@ -20,25 +20,37 @@ export type Sent = {
 export function redirectTarget(status: number, headers: RawHeaders, sent: Sent): string | undefined {
   if ((status !== 307 && status !== 308) || headerCount(headers, 'location') !== 1) return undefined;
   const url = urlOf(headerValue(headers, 'location') ?? '', sent.origin + sent.target);
-  if (url === undefined || url.username !== '' || url.password !== '') return undefined;
+  if (url === undefined || !/^https?:$/.test(url.protocol) || url.username !== '' || url.password !== '')
+    return undefined;
   const { inner, outer } = namesOf(sent);
   if (!inner.has(authorityOf(url)) && !outer.has(authorityOf(url))) return undefined;
   const target = url.pathname + url.search;
   return target === sent.target ? undefined : target;
 }
 
+/** What is known of the inside. */
+export type Inside = {
+  /** The origins of all backends. */
+  readonly origins: readonly string[];
+  /**
+   * Whether loopback and private addresses are of the inside too. Of other paths than the MCP endpoint's they need not be:
+   * a login ends with a redirect to loopback, at the client's (RFC 8252, section 7.3).
+   */
+  readonly strict: boolean;
+};
+
 /**
- * The fields of an answer without addresses of the inside. A `Location` that names a backend (`origins`) is a path, which
- * the client asks the proxy for; one of a place that only the inside can reach is left out. In `WWW-Authenticate`, where
- * a URL must be a whole one, the backend goes by the name that the client has used.
+ * The fields of an answer without addresses of the inside. A `Location` that names a backend is a path, which the client
+ * asks the proxy for; one of a place that only the inside can reach is left out. In `WWW-Authenticate`, where a URL must
+ * be a whole one, the backend goes by the name that the client has used.
  */
-export function withoutInside(headers: RawHeaders, sent: Sent, origins: () => readonly string[]): RawHeaders {
+export function withoutInside(headers: RawHeaders, sent: Sent, inside: () => Inside): RawHeaders {
   if (!headers.some((field, at) => at % 2 === 0 && NAMING.test(field))) return headers;
   const shown: string[] = [];
   for (let at = 0; at + 1 < headers.length; at += 2) {
     const name = headers[at] ?? '';
     const value = headers[at + 1] ?? '';
-    const outer = outerValue(name, value, sent, origins);
+    const outer = outerValue(name, value, sent, inside);
     if (outer !== undefined) shown.push(name, outer);
   }
   return shown;
@@ -47,9 +59,9 @@ export function withoutInside(headers: RawHeaders, sent: Sent, origins: () => re
 const NAMING = /^(?:(?:content-)?location|www-authenticate)$/i;
 
 /** Undefined where the client must not see it. */
-function outerValue(name: string, value: string, sent: Sent, origins: () => readonly string[]): string | undefined {
+function outerValue(name: string, value: string, sent: Sent, inside: () => Inside): string | undefined {
   if (!NAMING.test(name)) return value;
-  return /^www/i.test(name) ? outerChallenge(value, sent) : outerLocation(value, sent, origins());
+  return /^www/i.test(name) ? outerChallenge(value, sent) : outerLocation(value, sent, inside());
 }
 
 function outerChallenge(challenge: string, sent: Sent): string {
@@ -62,7 +74,7 @@ function outerChallenge(challenge: string, sent: Sent): string {
   });
 }
 
-function outerLocation(location: string, sent: Sent, origins: readonly string[]): string | undefined {
+function outerLocation(location: string, sent: Sent, { origins, strict }: Inside): string | undefined {
   const url = urlOf(location, NOWHERE);
   if (url === undefined) return undefined;
   // A relative one, or of an application, as the redirects of an OAuth client are.
@@ -73,9 +85,13 @@ function outerLocation(location: string, sent: Sent, origins: readonly string[])
     // A client that came over TLS must not be led out of it; one that did not may be led into it.
     return inner.has(authority) || url.protocol === 'http:' || proto === 'https' ? pathOf(url) : location;
   }
-  if (inner.has(authority) || origins.some((origin) => authorityOf(new URL(origin)) === authority)) return pathOf(url);
-  if (url.hostname === client?.hostname) return location;
-  return isInside(url.hostname, sent.origin) ? undefined : location;
+  const backends = origins.map((origin) => new URL(origin));
+  if (inner.has(authority) || backends.some((one) => authorityOf(one) === authority)) return pathOf(url);
+  const { hostname } = url;
+  if (hostname === client?.hostname) return location;
+  const loopback = LOOPBACK.test(hostname);
+  const ofBackend = [new URL(sent.origin), ...backends].some((one) => one.hostname === hostname);
+  return (ofBackend && !loopback) || (strict && (loopback || PRIVATE.test(hostname))) ? undefined : location;
 }
 
 const NOWHERE = 'http://nowhere.invalid';
@@ -114,7 +130,10 @@ function namesOf({ origin, headers }: Sent): Names {
     const port = headerValue(headers, 'x-forwarded-port');
     if (port !== undefined) outer.add(authorityOf({ hostname: client.hostname, port }));
   }
-  const inner = new Set([authorityOf(new URL(origin))]);
+  const own = new URL(origin);
+  // Servers that listen everywhere may say just that.
+  const everywhere = ['0.0.0.0', '[::]'].map((hostname) => authorityOf({ hostname, port: own.port }));
+  const inner = new Set([authorityOf(own), ...everywhere]);
   if (host !== undefined && !outer.has(authorityOf(host))) inner.add(authorityOf(host));
   return { inner, outer, client, proto: headerValue(headers, 'x-forwarded-proto') };
 }
@@ -123,9 +142,7 @@ function hostOf(host: string | undefined): URL | undefined {
   return host === undefined ? undefined : urlOf(`http://${host}`, NOWHERE);
 }
 
-/** Of the backend's machine, or of a network that is nobody's in particular (RFC 1918, 4193, 3927, 6598). */
-function isInside(hostname: string, origin: string): boolean {
-  return hostname === new URL(origin).hostname || PRIVATE.test(hostname);
-}
+const LOOPBACK = /^(?:localhost|.*\.localhost|127\.[\d.]+|\[::1\])$/;
+/** RFC 1918, 3927, 4193, 6598. */
 const PRIVATE =
-  /^(localhost|.*\.localhost|(?:0|10|127)\.[\d.]+|169\.254\.[\d.]+|192\.168\.[\d.]+|172\.(?:1[6-9]|2\d|3[01])\.[\d.]+|100\.(?:6[4-9]|[7-9]\d|1[01]\d|12[0-7])\.[\d.]+|\[(?:::1?|f[cd].*|fe[89ab].*)\])$/;
+  /^(?:10\.[\d.]+|169\.254\.[\d.]+|192\.168\.[\d.]+|172\.(?:1[6-9]|2\d|3[01])\.[\d.]+|100\.(?:6[4-9]|[7-9]\d|1[01]\d|12[0-7])\.[\d.]+|\[(?:f[cd]|fe[89ab])[\da-f:.]*\])$/;

@@ -214,6 +214,7 @@ describe('is the client’s, without an address of the inside', () => {
     [
       ['301 to its own origin', 301, () => `${a.origin}/x?y#z`, ['/x?y#z']],
       ['302 to the Host', 302, () => 'http://mcp.test/x', ['/x']],
+      ['303 to where it listens', 303, () => `http://0.0.0.0:${a.port}/x`, ['/x']],
       ['303, a path', 303, () => '/x', ['/x']],
       ['307 to another backend', 307, () => 'http://10.9.9.9:3000/mcp/', ['/mcp/']],
       ['307 to another port of its machine', 307, () => 'http://127.0.0.1:1/mcp/', []],
@@ -278,11 +279,15 @@ test('a new home that sends a migrating session elsewhere is not suspect, and it
 
 test.each([
   ['its own address', () => `http://127.0.0.1:PORT/next?x`, '/next?x'],
-  ['another backend', () => 'http://127.0.0.2:9/next', '/next'],
-  ['the inside', () => 'http://10.1.1.1/next', undefined],
+  ['another backend', () => 'http://127.0.0.2:65009/next', '/next'],
+  [
+    'the client’s own machine',
+    () => 'http://127.0.0.1:33418/callback?code=1',
+    'http://127.0.0.1:33418/callback?code=1',
+  ],
   ['elsewhere', () => 'https://login.example.com/', 'https://login.example.com/'],
 ])('what is passed through leads to %s', async (_what, location, shown) => {
-  const edge = await startEdge({ others: ['http://127.0.0.2:9'] });
+  const edge = await startEdge({ others: ['http://127.0.0.2:65009'] });
   onTestFinished(() => edge.close());
   const tell = (it: NastyRequest): void =>
     it.answer(302, '', [
