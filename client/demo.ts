@@ -24,7 +24,7 @@ async function build(programs: Programs, folder: string): Promise<House> {
     programs.start(name, 'server/demo/main', [], { TASK_ID: name, STATE_DIR: join(folder, 'state'), CLOCK_MS: '250' });
   const tasks = await Promise.all(['task-a', 'task-b', 'task-c'].map(start));
   const backends = tasks.flatMap(({ port }) => ['--backend', `http://127.0.0.1:${port}`]);
-  const args = ['--port', '0', '--ops-port', '0', ...backends];
+  const args = ['--port', '0', '--ops-port', '0', '--health-path', '/health', ...backends];
   return { tasks, proxy: await programs.start('proxy', 'proxy/cli', args, {}) };
 }
 

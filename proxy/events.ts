@@ -81,6 +81,8 @@ export type RoutingEvent =
       readonly path: string;
       readonly backends: readonly string[];
     }
+  /** What the configuration leaves open, and what mends it: once, at the start. */
+  | { readonly type: 'configuration'; readonly warning: string }
   | { readonly type: 'stopping'; readonly signal: string }
   /** A signal that changes nothing. */
   | { readonly type: 'ignored'; readonly signal: string }

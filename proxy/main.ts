@@ -13,6 +13,7 @@ import { createOperations } from './operations.ts';
 import { buildHouse } from './rooms.ts';
 import type { Given } from './rooms.ts';
 import type { BoardOptions } from './status/board.ts';
+import { warningsOf } from './warnings.ts';
 import { createStatus } from './status/status.ts';
 import { createTelemetry } from './telemetry/telemetry.ts';
 import type { TelemetryWithMetrics } from './telemetry/telemetry.ts';
@@ -127,6 +128,7 @@ export async function start(
     listening = true;
     const origins = house.backends.list().map(({ origin }) => origin);
     telemetry.record({ type: 'listening', port, opsPort, path: config.path.join(','), backends: origins });
+    for (const warning of warningsOf(config)) telemetry.record({ type: 'configuration', warning });
     return { port, opsPort, stop: (how) => (stopping ??= stop(how?.lameDuck ?? true)) };
   } catch (error) {
     server.close();

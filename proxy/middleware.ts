@@ -11,6 +11,7 @@ import type { AffinityOptions, MiddlewareOptions } from './library-options.ts';
 import { isLoop } from './loops.ts';
 import { ConfigurationError, isOwn, prepare, unfit } from './prepare.ts';
 import { buildHouse } from './rooms.ts';
+import { warningsOf } from './warnings.ts';
 import { within } from './within.ts';
 
 export interface Middleware {
@@ -44,6 +45,7 @@ export function sessionAffinity(options: MiddlewareOptions): Middleware {
   // The listener is yours, and so is what it may be called: any Host, and an Origin that equals it.
   const rules = { ...config, host: '0.0.0.0' };
   const door = createDoor(house.router, rules, telemetry);
+  for (const warning of warningsOf(config)) telemetry.record({ type: 'configuration', warning });
   const alone = config.redis === undefined && given.sessions === undefined;
   const told = new Set<Refusal>();
 

@@ -39,6 +39,7 @@ function levelOf(event: RoutingEvent): Level {
     case 'unusable-id':
     case 'unusable':
     case 'wrong-path':
+    case 'configuration':
       return 'warn';
     case 'stopped':
       return event.clean ? 'info' : 'warn';

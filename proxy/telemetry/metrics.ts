@@ -212,6 +212,7 @@ function count(metrics: Counters, event: RoutingEvent): void {
       return metrics.faults.inc();
     case 'unusable-id':
     case 'listening':
+    case 'configuration':
     case 'stopping':
     case 'ignored':
     case 'stopped':

@@ -115,8 +115,9 @@ function kindOf(event: RoutingEvent): Kind | undefined {
     case 'unusable':
     case 'wrong-path':
     case 'listening':
-    case 'ignored':
+    case 'configuration':
     case 'stopping':
+    case 'ignored':
     case 'stopped':
       return undefined;
   }

@@ -65,6 +65,7 @@ const LEVELS: readonly (readonly string[])[] = [
     'redis-url',
     'refusal',
     'session-id',
+    'warnings',
     'status/board',
     'status/dependencies',
     'status/html',

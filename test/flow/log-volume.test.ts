@@ -1,4 +1,4 @@
-/** A total outage, as the log of a real proxy tells it: a few lines, whatever the number of sessions. */
+/** The log of a real proxy at its start and in a total outage: a few lines, whatever the number of sessions. */
 
 import { expect, onTestFinished, test } from 'vitest';
 import { rawOpen, rawPing } from '../house/by-hand.ts';
@@ -36,4 +36,21 @@ test('of 40 sessions whose servers are all killed', async () => {
   const counted = failures.reduce((sum, { count }) => sum + Number(count), 0);
   expect(counted).toBeGreaterThanOrEqual(SESSIONS);
   expect(proxy.lines.at(-1)).toMatchObject({ msg: 'stopped' });
+});
+
+test.each<[string, readonly string[], number]>([
+  ['neither --health-path nor --answer-seconds', [], 1],
+  ['--health-path', ['--health-path', '/health'], 0],
+  ['--answer-seconds', ['--answer-seconds', '30'], 0],
+])('at the start with %s', async (_what, flags, warnings) => {
+  const proxy = await startProxyProcess(['--lame-duck-seconds', '0', '--backend', 'http://127.0.0.1:9', ...flags]);
+  onTestFinished(() => proxy.close());
+  proxy.signal('SIGTERM');
+  expect(await proxy.exit()).toBe(0);
+  expect(proxy.lines[0]).toMatchObject({ msg: 'listening' });
+  const warned = proxy.lines.filter(({ msg }) => msg === 'configuration');
+  expect(warned).toHaveLength(warnings);
+  for (const line of warned) {
+    expect(line).toMatchObject({ level: 'warn', warning: expect.stringMatching(/--health-path.*--answer-seconds/) });
+  }
 });
