@@ -59,8 +59,10 @@ function fieldOf(name: string): string | undefined {
   const first = name.charCodeAt(0) | 0x20;
   if (first !== X && first !== F) return undefined;
   const field = name.toLowerCase();
-  return field.startsWith('x-forwarded-') || field === 'forwarded' || field === 'x-real-ip' ? field : undefined;
+  return field.startsWith('x-forwarded-') || OTHERS.has(field) ? field : undefined;
 }
+/** The last two are read as the path itself by some servers (IIS, Symfony), which would fold any path into the endpoint. */
+const OTHERS = new Set(['forwarded', 'x-real-ip', 'x-original-url', 'x-rewrite-url']);
 const X = 0x78;
 const F = 0x66;
 

@@ -27,7 +27,7 @@ export function isSendable(name: string, value: string): boolean {
  * status that is no final one, and when the middleware before us does; then another head may be written.
  */
 export function writeHead(response: ServerResponse, status: number, headers: RawHeaders, reason?: string): void {
-  if (status < 200 || status > 999) throw new RangeError(`${status} is no status of an answer`);
+  if (!(status >= 200 && status <= 999)) throw new RangeError(`${status} is no status of an answer`);
   const fields = sendableHeaders(headers);
   const phrase = reason?.replaceAll(FORBIDDEN, '');
   const replaced = Object.hasOwn(response, 'writeHead');

@@ -2,6 +2,7 @@
 
 import type { Backend, Backends } from '../contract.ts';
 import { newListeners } from '../listeners.ts';
+import { Looped } from '../loops.ts';
 
 /** One backend as discovery names it; `draining`: it is one still, and not well. */
 export type Member = Pick<Backend, 'id' | 'origin' | 'zone'> & Partial<Pick<Backend, 'draining'>>;
@@ -27,6 +28,9 @@ export type Members = Backends & {
 };
 
 type Known = Member & Pick<Backend, 'since'>;
+
+/** That a backend is the proxy itself, or leads to it, does not pass by itself; it answers checks all the same. */
+const LOOPED_MS = 60_000;
 
 /** Listeners hear of changes only: of the first failure of a suspect and its end, of a set that differs in more than order. */
 export function createMembers({ suspectMs = 2_000, lingerMs = 120_000 }: MembersOptions = {}): Members {
@@ -79,11 +83,11 @@ export function createMembers({ suspectMs = 2_000, lingerMs = 120_000 }: Members
       }
       changed();
     },
-    suspect(id) {
+    suspect(id, cause) {
       if (closed || !known.has(id)) return;
       if (departed.has(id)) drop(id);
       else if (suspects.has(id)) suspects.get(id)?.refresh();
-      else suspects.set(id, setTimeout(endSuspicion, suspectMs, id).unref());
+      else suspects.set(id, setTimeout(endSuspicion, cause instanceof Looped ? LOOPED_MS : suspectMs, id).unref());
       changed();
     },
     onChange: listeners.add,

@@ -72,6 +72,22 @@ test('who registers gets new sessions, who deregisters gives its own away, and n
   expect(refused(proxy.events)).toEqual([]);
 });
 
+test('addresses that cannot be a backend’s are left out, and named once', async () => {
+  const { cloudMap, proxy } = await begin(['a']);
+  cloudMap.register('metadata', 'http://169.254.169.254:3000');
+  cloudMap.register('this-host', 'http://0.0.0.0:3000');
+  await cloudMap.next(4);
+  const unusable = proxy.events.flatMap((event) =>
+    event.type === 'unusable' ? [`${event.backend}: ${event.cause}`] : [],
+  );
+  expect(unusable.toSorted()).toEqual([
+    'metadata: it is a link-local address',
+    'this-host: it is an unspecified address',
+  ]);
+  const status: unknown = await (await fetch(`${proxy.opsUrl}/status`)).json();
+  expect(status).toMatchObject({ backends: [{ id: 'a' }] });
+});
+
 test('the status page says that it is Cloud Map', async () => {
   const { proxy } = await begin(['a']);
   const status: unknown = await (await fetch(`${proxy.opsUrl}/status`)).json();

@@ -40,6 +40,8 @@ describe('with nobody trusted', () => {
       'x-forwarded-Proto': 'https',
       'X-Forwarded-Prefix': '/evil',
       'X-Real-IP': '6.6.6.6',
+      'X-Original-URL': '/mcp',
+      'X-Rewrite-Url': '/mcp',
       Forwarded: 'for=6.6.6.6',
       'X-Forwarder': '2',
     };
