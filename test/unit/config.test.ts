@@ -1,7 +1,7 @@
 /** What the configuration takes, and that it names every fault at once. */
 
 import { describe, expect, test } from 'vitest';
-import { type Config, parseConfig } from '../../proxy/config.ts';
+import { type Config, checkOptions, parseConfig } from '../../proxy/config.ts';
 
 const A = ['--backend', 'http://a:3000'];
 
@@ -206,6 +206,31 @@ describe('a fault says what was expected and what was given', () => {
     expect(faults(['--backend', 'http://a', '--backend', 'http://A:80'])).toEqual([
       '--backend: expected each host and port once, got "http://A:80" again',
     ]);
+  });
+
+  test('the proxy’s own address, unless its port is not known yet', () => {
+    const own = ['--port', '3000', '--backend', 'http://localhost:3000'];
+    const fault = `--backend: expected another address than the proxy's own, got "http://localhost:3000"`;
+    expect([faults(own), faults([...own, '--host', '0.0.0.0'])]).toEqual([[fault], [fault]]);
+    expect([faults([...own, '--host', '10.0.0.7']), faults([...own, '--port', '0'])]).toEqual([[], []]);
+  });
+
+  test('the address of no host', () => {
+    expect(faults(['--backend', 'http://169.254.169.254'])).toEqual([
+      '--backend: expected a backend at the address of a host, no link-local one, got "http://169.254.169.254"',
+    ]);
+  });
+
+  test('a path twice, and a health path that is one of them', () => {
+    expect(faults([...A, '--path', '/a', '--path', '/b', '--path', '/a/', '--health-path', '/b'])).toEqual([
+      '--path: expected each path once, got "/a/" again',
+      '--health-path: expected another path than the MCP endpoint\'s, got "/b"',
+    ]);
+    expect(faults([...A, '--path', '/a', '--path', 'b'])).toEqual([expect.stringMatching(/^--path: .*got "b"$/)]);
+    expect(checkOptions({ backends: ['http://a'], path: ['/a', '/b'] })).toMatchObject({
+      config: { path: ['/a', '/b'] },
+    });
+    expect(checkOptions({ backends: ['http://a'], path: '/a' })).toMatchObject({ config: { path: ['/a'] } });
   });
 
   test('both ports the same, unless picked', () => {
