@@ -1,5 +1,6 @@
 /** How the connections of a server that stops end, so that no request is lost on its way. */
-import type { Server, ServerResponse } from 'node:http';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import { Server as NetServer } from 'node:net';
 import type { Socket } from 'node:net';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 
@@ -7,13 +8,16 @@ export type Connections = {
   /** From now on every answer whose head was not sent ends its connection (`Connection: close`, RFC 9112, section 9.6). */
   closeAfterAnswers(): void;
   /**
-   * Closes the listener, in a moment when nobody connects where there is one within the time, and what is idle. From then on
-   * every answer ends its connection, whatever its head said.
+   * Closes the listener, in a moment when nobody connects where there is one within the time, and what is idle. A
+   * connection that was used less than `keptMs` ago may bring another request until then.
    */
-  closeListener(withinMs: number): Promise<void>;
+  closeListener(withinMs: number, keptMs: number): Promise<void>;
   /** Resolves when the last connection is closed. After `graceMs` it calls `cut` and closes the rest. */
   ended(graceMs: number, cut?: () => void): Promise<void>;
 };
+
+/** One connection, as it was when its last answer ended, or when it was opened. */
+type Known = { running: number; since: number; read: number };
 
 /** How long a new connection may take to send something, once the listener is closed, in milliseconds. */
 const UNUSED_MS = 500;
@@ -26,44 +30,58 @@ const IDLE_EVERY_MS = 50;
 
 /** To be called before the server listens. */
 export function trackConnections(server: Server): Connections {
-  const sockets = new Map<Socket, number>();
+  const known = new Map<Socket, Known>();
   const answers = new Set<ServerResponse>();
   let accepted = 0;
-  let phase: 'open' | 'leaving' | 'closed' = 'open';
-  let gone: Promise<void> | undefined;
+  let leaving = false;
+  let gone = Promise.resolve();
+  let kept = 0;
 
   server.on('connection', (socket) => {
     accepted += 1;
-    sockets.set(socket, performance.now());
-    socket.once('close', () => sockets.delete(socket));
+    known.set(socket, { running: 0, since: performance.now(), read: 0 });
+    socket.once('close', () => known.delete(socket));
   });
-  server.prependListener('request', ({ socket }, response) => {
+  server.prependListener('request', (request, response) => {
+    // Whoever reuses the connection of a stream at the moment when we end it would lose a request.
+    if (leaving || listens(request)) response.shouldKeepAlive = false;
     answers.add(response);
-    if (phase !== 'open') response.shouldKeepAlive = false;
-    response.once('finish', () => {
-      // Its head was sent before, and promised that the connection is kept.
-      if (phase === 'closed') socket.destroySoon();
+    const connection = known.get(request.socket);
+    if (connection !== undefined) connection.running += 1;
+    response.once('close', () => {
+      answers.delete(response);
+      if (connection === undefined) return;
+      connection.running -= 1;
+      connection.since = performance.now();
+      connection.read = request.socket.bytesRead;
     });
-    response.once('close', () => answers.delete(response));
   });
 
   function closeAfterAnswers(): void {
-    if (phase === 'open') phase = 'leaving';
+    leaving = true;
     for (const answer of answers) if (!answer.headersSent) answer.shouldKeepAlive = false;
+  }
+  function closeIdle(): void {
+    for (const [socket, { running, since, read }] of known) {
+      // More was read: a request is on its way, or it is no HTTP any more.
+      if (running > 0 || socket.bytesRead !== read) continue;
+      if (performance.now() - since >= (read === 0 ? UNUSED_MS : kept)) socket.destroy();
+    }
   }
 
   return {
     closeAfterAnswers,
-    async closeListener(withinMs) {
+    async closeListener(withinMs, keptMs) {
       closeAfterAnswers();
       await untilQuiet(() => accepted, Math.min(withinMs, CROWDED_MS));
-      phase = 'closed';
-      gone = new Promise((resolve) => server.close(() => resolve()));
-      for (const [socket, since] of sockets) closeUnused(socket, since);
+      kept = keptMs;
+      // The HTTP server's own closes whatever is idle at this moment.
+      gone = new Promise((resolve) => NetServer.prototype.close.call(server, () => resolve()));
+      closeIdle();
     },
     async ended(graceMs, cut) {
       // In the check phase, when all that has come was read: a timer runs before that.
-      const idle = setInterval(() => setImmediate(() => server.closeIdleConnections()), IDLE_EVERY_MS);
+      const idle = setInterval(() => setImmediate(closeIdle), IDLE_EVERY_MS);
       const deadline = setTimeout(() => {
         cut?.();
         setImmediate(() => server.closeAllConnections());
@@ -71,8 +89,15 @@ export function trackConnections(server: Server): Connections {
       await gone;
       clearInterval(idle);
       clearTimeout(deadline);
+      // For its timers.
+      server.close(() => {});
     },
   };
+}
+
+/** It asks for a listening stream, whose connection is of no use after it. */
+function listens({ method, headers }: IncomingMessage): boolean {
+  return method === 'GET' && headers.accept?.toLowerCase().includes('text/event-stream') === true;
 }
 
 /**
@@ -88,16 +113,4 @@ async function untilQuiet(accepted: () => number, longestMs: number): Promise<vo
     const busy = now - start > BUSY_MS && now - begin < BUSY_FOR_MS;
     if ((accepted() === before && !busy) || now - begin > longestMs) return;
   }
-}
-
-/** `closeIdleConnections` passes over those that have sent nothing yet. A request may be on its way to a new one. */
-function closeUnused(socket: Socket, since: number): void {
-  const close = (): void => {
-    if (socket.bytesRead === 0) socket.destroy();
-  };
-  const left = since + UNUSED_MS - performance.now();
-  if (left <= 0) return close();
-  const late = setTimeout(close, left);
-  socket.once('close', () => clearTimeout(late));
-  return undefined;
 }

@@ -29,6 +29,9 @@ export interface Running {
   stop(how?: { readonly lameDuck: boolean }): Promise<void>;
 }
 
+/** How long a kept connection is idle before it is closed, once the listener is: nobody uses it any more. */
+const KEPT_MS = 1000;
+
 /** Their default in Node ends the process, or opens its inspector. */
 const IGNORED = ['SIGHUP', 'SIGUSR1', 'SIGUSR2'] as const;
 
@@ -112,7 +115,7 @@ export async function start(
       connections.closeAfterAnswers();
       await delay(grace * 1000);
     }
-    await connections.closeListener((config.drainSeconds - grace) * 1000);
+    await connections.closeListener((config.drainSeconds - grace) * 1000, Math.min(grace * 1000, KEPT_MS));
     // Only now: whoever listened comes again at once, and must find another proxy.
     door.close();
     elsewhere?.close();

@@ -36,7 +36,7 @@ async function busy(proxy: ProxyProcess): Promise<{ stream: RawClient; caller: R
   greet(await a.next(), 'session-1');
   await opening.answer();
   const stream = await dial(proxy.port);
-  stream.send(request('GET /mcp', [SESSION]));
+  stream.send(request('GET /mcp', [SESSION, 'accept: text/event-stream']));
   (await a.next()).stream().event(note('hello'));
   await stream.saw('hello');
   const caller = await dial(proxy.port);
@@ -172,6 +172,28 @@ describe('the lame duck', () => {
 
     for (const one of [stream, listener]) expect((await one.last()).endsWith('\r\n0\r\n\r\n')).toBe(true);
     await expect(dial(proxy.port)).rejects.toThrow('ECONNREFUSED');
+    expect(await proxy.exit()).toBe(0);
+  });
+
+  test('a connection whose answer ends after it may bring one more request; that of a stream may not', async () => {
+    const proxy = await startCli('600', '1');
+    const { stream, caller, it } = await busy(proxy);
+    expect(stream.text.toLowerCase()).toContain('\r\nconnection: close\r\n');
+    it.stream().event(note('begun'));
+    expect((await caller.saw('begun')).toLowerCase()).not.toContain('connection: close');
+    proxy.signal('SIGTERM');
+    await stream.last();
+    expect(await refuses(proxy.port)).toBe(true);
+    it.event(result(1, 'finished')).end();
+    await caller.saw('\r\n0\r\n\r\n');
+    caller.text = '';
+    caller.send(post(call(2), SESSION));
+    (await a.next()).answer(200, result(2, 'one more'));
+    const { head, body } = await caller.answer();
+    expect([head.toLowerCase().includes('\r\nconnection: close'), JSON.parse(body)]).toEqual([
+      true,
+      result(2, 'one more'),
+    ]);
     expect(await proxy.exit()).toBe(0);
   });
 
