@@ -45,8 +45,7 @@ export function startJourney(
   { backends, telemetry, running, zone, now, draw }: JourneyRooms,
   headers: RawHeaders,
 ): Journey {
-  const trace = traceOf(headers);
-  const since = now();
+  const [trace, since] = [traceOf(headers), now()];
   const tried = new Set<string>();
   let to: Backend | undefined;
   let fate: 'unsent' | 'connecting' | 'connected' = 'unsent';
@@ -79,10 +78,8 @@ export function startJourney(
     shown(answered) {
       if (to === undefined || sent === undefined) return answered;
       const way = { origin: to.origin, target: sent.path, headers: saidOf(sent) };
-      return withoutInside(answered, way, () => ({
-        origins: backends.list().map(({ origin }) => origin),
-        strict: false,
-      }));
+      const origins = (): string[] => backends.list().map(({ origin }) => origin);
+      return withoutInside(answered, way, () => ({ origins: origins(), strict: false }));
     },
     fail(cause) {
       if (cause instanceof Looped) {
