@@ -18,7 +18,7 @@ import { lookAtStrangers } from './backends/strangers.ts';
 import { staticBackends } from './backends/static.ts';
 import type { Config } from './config.ts';
 import { REDIS } from './contract.ts';
-import type { Activity, Backends, Peers, Sessions } from './contract.ts';
+import type { Activity, Backends, JsonObject, Peers, Sessions } from './contract.ts';
 import type { Telemetry } from './events.ts';
 import { lentBackends, lentSessions } from './lent.ts';
 import { noPeers } from './peers/memory.ts';
@@ -28,6 +28,7 @@ import { connectRedis } from './redis/connection.ts';
 import type { RedisConnection } from './redis/connection.ts';
 import type { SessionsByHash } from './sessions/by-hash.ts';
 import { cachedSessions } from './sessions/cached.ts';
+import type { CachedSessionsOptions } from './sessions/cached.ts';
 import { memorySessions } from './sessions/memory.ts';
 import { redisSessions } from './sessions/redis.ts';
 import { within } from './within.ts';
@@ -50,16 +51,20 @@ export type Registry = {
   close(): Promise<void>;
 };
 
-/** `own` stands in the place of the sessions, and is not closed. */
+/**
+ * `own` stands in the place of the sessions, and is not closed. `onAnswers` is told what other proxies say when they are
+ * asked for a session that nobody here knows.
+ */
 export function openRegistry(
   { redis: url, sessionTtl }: Config,
   record: Telemetry['record'],
-  own?: Sessions,
+  own: Sessions | undefined,
+  onAnswers: (answers: readonly JsonObject[]) => void,
 ): Registry {
   const redis = url === undefined ? undefined : connectRedis({ url, record });
   const peers = redis === undefined ? noPeers() : redisPeers(redis, { record });
   const { sessions, byHash } =
-    own === undefined ? openSessions(redis, sessionTtl, peers) : { sessions: lentSessions(own, record) };
+    own === undefined ? openSessions(redis, sessionTtl, { peers, onAnswers }) : { sessions: lentSessions(own, record) };
   const marks = (key: string, lifeMs?: number): Marks =>
     redis === undefined ? memoryMarks() : redisMarks(redis, key, lifeMs === undefined ? {} : { lifeMs });
   const [drains, orders, watched] = [marks(REDIS.drains), marks(REDIS.orders), marks(REDIS.watched, WATCHED_MS)];
@@ -89,14 +94,14 @@ export function openRegistry(
 function openSessions(
   redis: RedisConnection | undefined,
   ttlSeconds: number,
-  peers: Peers,
+  others: Pick<CachedSessionsOptions, 'peers' | 'onAnswers'>,
 ): Pick<Registry, 'sessions' | 'byHash'> {
   if (redis === undefined) {
     const sessions = memorySessions({ ttlSeconds });
     return { sessions, byHash: sessions.byHash };
   }
   const store = redisSessions({ redis, ttlSeconds });
-  return { sessions: cachedSessions(store, { ttlSeconds, peers }), byHash: store.byHash };
+  return { sessions: cachedSessions(store, { ttlSeconds, ...others }), byHash: store.byHash };
 }
 
 export type Discovery = {

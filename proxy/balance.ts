@@ -1,4 +1,5 @@
 /** Which of several backends gets a session, or an exchange that belongs to none. Pure. */
+import { hash as digest } from 'node:crypto';
 import type { Backend } from './contract.ts';
 
 export type Load = {
@@ -79,4 +80,11 @@ function burden(one: Backend, all: readonly Backend[], load: Load): number {
 /** Held, or being opened. */
 export function sessionsAt({ id }: Backend, { held, opening }: Load): number {
   return (held.get(id) ?? 0) + (opening.get(id) ?? 0);
+}
+
+/** Of the candidates always the same one for a key, as long as it is there (rendezvous hashing). Undefined for none. */
+export function sameFor(key: string, candidates: readonly Backend[]): Backend | undefined {
+  const weight = ({ id }: Backend): string => digest('sha256', `${id} ${key}`);
+  const [first, ...others] = candidates;
+  return first && others.reduce((best, one) => (weight(one) > weight(best) ? one : best), first);
 }

@@ -172,6 +172,8 @@ export type Exchange = {
   readonly headers: RawHeaders;
   readonly body: Buffer | undefined;
   readonly intent: Exclude<Intent, { kind: 'malformed' }>;
+  /** A session id that the client has made up, for backends that issue none. */
+  readonly ownId?: string;
   /** Aborted when the client leaves. */
   readonly signal: AbortSignal;
 };

@@ -1,5 +1,5 @@
 /** Intent × session × backends × what was tried → what to do next. Pure. */
-import { balance, newest, sessionsAt } from './balance.ts';
+import { balance, newest, sameFor, sessionsAt } from './balance.ts';
 import type { Load } from './balance.ts';
 import { CODE } from './contract.ts';
 import type { Backend, Decision, Fate, Intent, MigrationReason, Refusal, Session } from './contract.ts';
@@ -14,6 +14,8 @@ export type Circumstances = {
   readonly onSessionLost: 'migrate' | 'not-found';
   /** The exchange has caused as many migrations as it may. */
   readonly spent: boolean;
+  /** Whether backends issue session ids; else clients make up their own. */
+  readonly issuesIds: boolean;
   /** Whether discovery has ever named a backend of that id. */
   readonly heard: (id: string) => boolean;
 };
@@ -53,7 +55,7 @@ export function decide(
     const able = given.backends.filter(({ id }) => isOpen(given.tried.get(id)));
     return intent.kind === 'open' ? decideOpen(able, given) : forwardTo(pick(able, runningOnly(given.load)));
   }
-  if (session === undefined) return SESSION_NOT_FOUND;
+  if (session === undefined) return given.issuesIds ? SESSION_NOT_FOUND : decideOwn(intent.id, given);
   const listed = given.backends.find(({ id }) => id === session.home.id);
   const home = listed ?? newcomer(session, given);
   const fate = given.tried.get(session.home.id);
@@ -77,6 +79,12 @@ export function decide(
   return to === undefined ? { kind: 'wait' } : migrateTo(to, session, reasonOf(fate));
 }
 
+/** An id that its client has made up: one backend gets all that bears it, for whatever it keeps under it. */
+function decideOwn(id: string, { backends, tried }: Circumstances): Decision {
+  const able = bestOf(backends.filter((one) => isOpen(tried.get(one.id))));
+  return forwardTo(sameFor(id, able));
+}
+
 /** Longer than what DNS servers keep of an answer makes one proxy hear of a backend after another. Milliseconds. */
 export const UNHEARD_MS = 60_000;
 
@@ -97,7 +105,7 @@ function newcomer(
 /** Where a session may go that could stay: undefined where it is better off at home. */
 export function newHome(
   session: Session,
-  given: Omit<Circumstances, 'onSessionLost' | 'heard' | 'spent'>,
+  given: Omit<Circumstances, 'onSessionLost' | 'heard' | 'spent' | 'issuesIds'>,
 ): Backend | undefined {
   const { backends, tried } = given;
   const others = backends.filter(({ id, draining }) => id !== session.home.id && !draining && isOpen(tried.get(id)));
@@ -183,8 +191,11 @@ export function pick(
   load: Load,
   prefer: (best: readonly Backend[]) => readonly Backend[] = (best) => best,
 ): Backend | undefined {
+  return balance(prefer(bestOf(candidates)), load);
+}
+
+function bestOf(candidates: readonly Backend[]): readonly Backend[] {
   const staying = candidates.filter(({ draining }) => !draining);
   const sound = staying.filter(({ suspect }) => !suspect);
-  const best = [sound, staying, candidates].find((group) => group.length > 0) ?? [];
-  return balance(prefer(best), load);
+  return [sound, staying, candidates].find((group) => group.length > 0) ?? [];
 }

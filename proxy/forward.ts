@@ -102,7 +102,9 @@ async function exchangeWith(
 }
 
 async function plain(rooms: Rooms, story: Story, exchange: Exchange, to: Backend): Promise<Certain> {
-  return certain(rooms, story, undefined, to, await rooms.upstream.send(exchange, undefined, to, story.sink));
+  const { intent } = exchange;
+  const asked = intent.kind === 'continue' ? { ...exchange, ownId: intent.id } : exchange;
+  return certain(rooms, story, undefined, to, await rooms.upstream.send(asked, undefined, to, story.sink));
 }
 
 /** A home that has shown within these milliseconds that it knows the session need not be asked. */

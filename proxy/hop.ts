@@ -8,6 +8,7 @@ import type { KnownPaths } from './known-paths.ts';
 import { saysLoop } from './loops.ts';
 import { redirectTarget, withoutInside } from './redirect.ts';
 import type { Sent } from './redirect.ts';
+import { issuedId } from './session-id.ts';
 
 export type Way = {
   readonly exchange: Exchange;
@@ -25,6 +26,8 @@ export type Hearers = {
   readonly origins?: () => readonly string[];
   /** Told who has begun an answer, whatever it says. */
   readonly onAnswer?: (by: Backend) => void;
+  /** Told when a home gives a session another id; its answer waits until this resolves. Never rejects. */
+  readonly onRotation?: (asked: Session, issued: string) => Promise<void>;
   /** Told at each answer to an `initialize` that says it which release the backend runs. */
   readonly onRelease?: (id: string, release: number) => void;
 };
@@ -52,6 +55,14 @@ export function readHead(
   return { headers: withoutInside(raw, hop, () => ({ origins: told.origins?.() ?? [], strict: true })) };
 }
 
+/** The id that a home has given a session in the place of the one that it was asked with. */
+export function rotatedTo({ exchange, session }: Way, status: number, raw: RawHeaders): string | undefined {
+  const { intent } = exchange;
+  if (session === undefined || status >= 400 || intent.kind !== 'continue' || intent.verb === 'end') return undefined;
+  const issued = issuedId(raw);
+  return issued.kind === 'id' && issued.id !== session.backendSessionId ? issued.id : undefined;
+}
+
 function noteRelease({ id }: Backend, headers: RawHeaders, tell: Hearers['onRelease']): void {
   const release = readRelease(headerValue(headers, HEADER.affinityRelease));
   if (release !== undefined) tell?.(id, release);
@@ -63,7 +74,7 @@ export function headersOf(
   mark: RawHeaders,
 ): RawHeaders {
   const headers = requestHeaders(exchange.headers, {
-    backendSessionId: session?.backendSessionId,
+    backendSessionId: session?.backendSessionId ?? exchange.ownId,
     clientSessionId: session?.id,
     backend: to.id,
     host: hostFor(backendHost, to.origin),

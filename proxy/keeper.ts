@@ -1,5 +1,5 @@
 /** Which parts of an answer change the session, and the registry's word that the change is stored. */
-import { HEADER, SessionsUnavailable } from './contract.ts';
+import { SessionsUnavailable } from './contract.ts';
 import type {
   Backend,
   Exchange,
@@ -39,6 +39,8 @@ export type Kept =
       readonly kind: 'stored';
       readonly change?: 'opened' | 'ended';
       readonly opened?: Session;
+      /** The backend has taken the client without a session. */
+      readonly issuesNone?: true;
       readonly ended?: Session | undefined;
     }
   | { readonly kind: 'unavailable' | 'taken'; readonly orphan?: Session }
@@ -115,7 +117,7 @@ function openingKeeper(
     wants(queue) {
       const [head] = queue;
       if (done || head?.kind !== 'head') return 'nothing';
-      if (head.status >= 300 || headerValue(head.headers, HEADER.session) === undefined) return 'nothing';
+      if (head.status >= 300) return 'nothing';
       const answers = isStream(head.headers) ? answersInEvents(queue) : answersInBody(queue);
       return answers === undefined ? 'more' : { answers, headers: head.headers };
     },
@@ -123,7 +125,8 @@ function openingKeeper(
       done = true;
       const issued = issuedId(headers);
       const answer = answers.find((one) => 'result' in one);
-      if (issued.kind === 'none' || answer === undefined || !('result' in answer)) return Promise.resolve(STORED);
+      if (answer === undefined || !('result' in answer)) return Promise.resolve(STORED);
+      if (issued.kind === 'none') return Promise.resolve({ kind: 'stored', issuesNone: true });
       const sessionOf = (id: string): Session =>
         opened(initialize, answer, { id, home, revision: token(), now: now(), path, text: textOf(body) });
       if (issued.kind === 'unusable') {

@@ -53,6 +53,7 @@ async function answered(
   kept: Extract<Kept, { kind: 'stored' }>,
 ): Promise<Turn> {
   if (status < 300) rooms.ejections.succeeded(to.id);
+  if (kept.change === 'opened' || kept.issuesNone === true) rooms.issuers.learn(to.id, kept.issuesNone === undefined);
   if (kept.change !== 'opened') return { outcome: 'answered', status };
   rooms.telemetry.record({ type: 'session', change: 'opened' });
   const { opened: session } = kept;

@@ -12,7 +12,8 @@ export async function reopen(rooms: Rooms, story: Story): Promise<Turn> {
   const { exchange } = story;
   if (exchange.intent.kind !== 'open' || exchange.intent.id === undefined) return 'again';
   const { id, initialize } = exchange.intent;
-  const anew: Exchange = { ...exchange, intent: { kind: 'open', initialize } };
+  const ownId = rooms.issuers.none ? { ownId: id } : {};
+  const anew: Exchange = { ...exchange, ...ownId, intent: { kind: 'open', initialize } };
   const known = await lookUp(rooms, id, false);
   if (known === 'unavailable') return refused(story, REGISTRY_DOWN);
   const found = openedAt(exchange.path, known);

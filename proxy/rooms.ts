@@ -14,6 +14,7 @@ import type { Backend, Backends, Exchange, RawHeaders, Session, Sessions } from 
 import { createEjections } from './ejections.ts';
 import type { Telemetry } from './events.ts';
 import { hearOf } from './heard.ts';
+import { createIssuers } from './issuers.ts';
 import { listedState } from './listed.ts';
 import { createEndings } from './endings.ts';
 import { createMigrator } from './migrate.ts';
@@ -25,14 +26,17 @@ import { migrateListening } from './planned.ts';
 import { createPeerStreams } from './peer-streams.ts';
 import { createPlans } from './plans.ts';
 import { createQuiet } from './quiet.ts';
+import { createRotate } from './rotation.ts';
 import { createRouter } from './router.ts';
 import type { Router } from './router.ts';
 import type { SessionsByHash } from './sessions/by-hash.ts';
+import { TOPIC } from './sessions/lost.ts';
 import type { Rooms } from './story.ts';
 import { createStreams } from './streams.ts';
 import type { TelemetryWithMetrics } from './telemetry/telemetry.ts';
 import type { SessionsByState } from './telemetry/metrics.ts';
 import { createUpstream } from './upstream.ts';
+import type { UpstreamOptions } from './upstream.ts';
 
 /** What may be handed in instead of built; what is handed in is not closed by us. */
 export type Given = {
@@ -70,12 +74,15 @@ export interface House {
 
 export function buildHouse(config: Config, telemetry: TelemetryWithMetrics, given: Given = {}): House {
   const record: Telemetry['record'] = (event) => telemetry.record(event);
-  const registry = openRegistry(config, record, given.sessions);
+  const registry = openRegistry(config, record, given.sessions, (answers) => issuers.hear(answers));
   const confirmations = createConfirmations(Date.now);
-  const onDisconnect = (origin: string): void => confirmations.disconnected(origin);
   const self = randomUUID();
-  const mark = [...(given.mark ?? []), HEADER.affinityVia, self];
-  const ways = openWays(config, record, { ...given, mark, onDisconnect }, registry.drains);
+  const hearing = {
+    mark: [...(given.mark ?? []), HEADER.affinityVia, self],
+    onDisconnect: (origin: string): void => confirmations.disconnected(origin),
+    onRotation: createRotate(registry.sessions, randomUUID),
+  };
+  const ways = openWays(config, record, { ...given, ...hearing }, registry.drains);
   const { upstream, backends, zone, found, answers, leave } = ways;
   const { sessions, orders, watched, activity, peers, settleMs } = registry;
   const shared = { sessions, backends, upstream, telemetry, now: Date.now, draw: Math.random, token: randomUUID };
@@ -83,14 +90,13 @@ export function buildHouse(config: Config, telemetry: TelemetryWithMetrics, give
   const quiet = createQuiet(activity, (session) => plans.watches(session), randomUUID);
   plans.onChange(() => quiet.watchedMore());
   const moves = openMoves({ ...shared, peers, confirmations });
-  const { streams, migrator } = moves;
   const endings = createEndings(peers);
+  const issuers = createIssuers(peers, backends, TOPIC.whoKnows, Date.now);
   const rooms: Rooms = {
     ...config,
     ...shared,
+    ...moves,
     zone,
-    streams,
-    migrator,
     plans,
     quiet,
     peers,
@@ -100,6 +106,7 @@ export function buildHouse(config: Config, telemetry: TelemetryWithMetrics, give
     ejections: createEjections(Date.now),
     streamless: boundedSet(MOST_REMEMBERED),
     endings,
+    issuers,
     opening: new Map(),
     running: new Map(),
   };
@@ -114,14 +121,12 @@ export function buildHouse(config: Config, telemetry: TelemetryWithMetrics, give
     byHash: registry.byHash,
     countByBackend: () => registry.byHash?.count() ?? sessions.countByBackend(),
     running: rooms.running,
-    discard: (session, at) => migrator.discard(session, at, unasked(session, endpointOf(session, config))),
-    streamsByBackend: () => streams.byBackend(),
+    discard: (session, at) => moves.migrator.discard(session, at, unasked(session, endpointOf(session, config))),
+    streamsByBackend: () => moves.streams.byBackend(),
     found,
     async close() {
       stopMigrating();
-      plans.close();
-      moves.close();
-      endings.close();
+      for (const one of [plans, moves, endings, issuers]) one.close();
       await leave();
       await registry.close();
     },
@@ -161,7 +166,7 @@ function openMoves(rooms: MovingRooms) {
   return { streams, migrator, close };
 }
 
-type GivenWays = Given & { readonly onDisconnect: (origin: string) => void };
+type GivenWays = Given & Required<Pick<UpstreamOptions, 'onDisconnect' | 'onRotation'>>;
 
 /** The ways to the backends: who is there, and how each is asked. */
 function openWays(config: Config, record: Telemetry['record'], given: GivenWays, drains: Marks) {
@@ -171,6 +176,7 @@ function openWays(config: Config, record: Telemetry['record'], given: GivenWays,
     backendHost: config.backendHost,
     mark: given.mark ?? [],
     onDisconnect: given.onDisconnect,
+    onRotation: given.onRotation,
     origins: () => backends.list().map(({ origin }) => origin),
     onAnswer({ id, suspect }) {
       if (suspect) backends.answers?.(id);

@@ -119,7 +119,9 @@ async function find(rooms: Rooms, story: Story): Promise<Session | undefined | '
   const { fresh } = story;
   story.fresh = false;
   story.read = fresh;
+  if (rooms.issuers.isOwn(intent.id)) return undefined;
   const found = await lookUp(rooms, intent.id, fresh);
+  if (found === undefined) rooms.issuers.unknown(intent.id);
   return found === 'unavailable' ? found : openedAt(story.exchange.path, found);
 }
 
@@ -143,6 +145,7 @@ async function decideNow(rooms: Rooms, story: Story, session: Session | undefine
     },
     maxSessions: rooms.maxSessions,
     onSessionLost: rooms.onSessionLost,
+    issuesIds: !rooms.issuers.none,
     spent: story.migrations > 0 || story.failedMigrations >= MOST_FAILED,
     heard: rooms.heard,
   });

@@ -19,6 +19,7 @@ import type {
 import type { Ejections } from './ejections.ts';
 import type { Endings } from './endings.ts';
 import type { Telemetry } from './events.ts';
+import type { Issuers } from './issuers.ts';
 import { idsOf } from './jsonrpc.ts';
 import { refuse } from './refusal.ts';
 import type { ReplayPolicy } from './replay-safety.ts';
@@ -37,6 +38,7 @@ export type Rooms = {
   readonly plans: Plans;
   readonly confirmations: Confirmations;
   readonly ejections: Ejections;
+  readonly issuers: Issuers;
   /** Backend sessions whose home answers 404 to a listening GET, and knows them. */
   readonly streamless: BoundedSet;
   /** Sessions that their client is ending, or has ended a moment ago. */

@@ -9,8 +9,8 @@ import type { Ended } from './attempt.ts';
 import { withoutInterim } from './wire.ts';
 import type { BackendHost } from './backend-host.ts';
 import { blameOf } from './blame.ts';
-import type { RawHeaders, Sink, Upstream } from './contract.ts';
-import { headersOf, readHead } from './hop.ts';
+import type { RawHeaders, Upstream } from './contract.ts';
+import { headersOf, readHead, rotatedTo } from './hop.ts';
 import type { Hearers, Hop } from './hop.ts';
 import { newKnownPaths } from './known-paths.ts';
 import type { KnownPaths } from './known-paths.ts';
@@ -123,7 +123,7 @@ function tryAt(means: Means, agent: Agent, hop: Hop): Promise<Ended> {
     // Undici takes `servername` too, though its types do not say so: by default the Host's, and each change a new socket.
     const request = { origin, path: target, method, headers: [...headers], body, servername: origin };
     try {
-      agent.dispatch(request, handlerOf(attempt, sink, means.connections));
+      agent.dispatch(request, handlerOf(attempt, hop, means));
     } catch (cause) {
       attempt.failed(asError(cause));
     }
@@ -170,7 +170,11 @@ function newConnections(): Connections {
   };
 }
 
-function handlerOf(attempt: RunningAttempt, sink: Sink, connections: Connections): Dispatcher.DispatchHandler {
+function handlerOf(
+  attempt: RunningAttempt,
+  hop: Hop,
+  { connections, told: { onRotation } }: Means,
+): Dispatcher.DispatchHandler {
   return {
     onRequestStart(controller) {
       const reason = new NobodyWaits('nobody waits for it any more');
@@ -184,7 +188,18 @@ function handlerOf(attempt: RunningAttempt, sink: Sink, connections: Connections
     },
     onResponseStart(controller, status) {
       if (status < 200) return attempt.breakOff(new Error(`${status} is no status of an answer`));
-      return attempt.head(status, rawHeaders(controller.rawHeaders));
+      const raw = rawHeaders(controller.rawHeaders);
+      const issued = rotatedTo(hop, status, raw);
+      if (issued === undefined || hop.session === undefined || onRotation === undefined)
+        return attempt.head(status, raw);
+      // What the client sends next is for the new id.
+      const go = (): void => {
+        attempt.head(status, raw);
+        controller.resume();
+      };
+      controller.pause();
+      onRotation(hop.session, issued).then(go, go);
+      return undefined;
     },
     onResponseData(controller, chunk) {
       if (attempt.data(chunk)) return;
@@ -193,7 +208,7 @@ function handlerOf(attempt: RunningAttempt, sink: Sink, connections: Connections
         controller.resume();
       };
       controller.pause();
-      void sink.drained().then(resume);
+      void hop.sink.drained().then(resume);
     },
     onResponseEnd: () => attempt.end(),
     onResponseError: (_controller, cause) => attempt.failed(cause),

@@ -96,6 +96,8 @@ const LEVELS: readonly (readonly string[])[] = [
     'attachment',
     'client-stream',
     'endings',
+    'issuers',
+    'rotation',
     'peer-streams',
     'forward',
     'lookup',

@@ -40,6 +40,7 @@ function given({ fates = {}, held = new Map(), ...rest }: Given = {}): Circumsta
     maxSessions: Infinity,
     onSessionLost: 'migrate',
     spent: false,
+    issuesIds: true,
     heard: () => true,
     ...rest,
   };
@@ -214,6 +215,7 @@ const anyGiven: fc.Arbitrary<Circumstances> = fc.record({
   maxSessions: fc.constantFrom(Infinity, 1, 25),
   onSessionLost: fc.constantFrom('migrate' as const, 'not-found' as const),
   spent: fc.boolean(),
+  issuesIds: fc.constant(true),
   heard: fc.constant(() => true),
 });
 

@@ -57,7 +57,7 @@ describe('what waits', () => {
     ['a stream before its answer', [OPEN], [head(200, 'sse', 'x'), event(DONE)], 'more'],
     ['a stream with its answer', [OPEN], [head(200, 'sse', 'x'), event(DONE), event(answer(0))], 'store 1'],
     ['a stream that ended', [OPEN], [head(200, 'sse', 'x'), END], 'store 0'],
-    ['initialize without a session', [OPEN], [head(200, 'json')], 'nothing'],
+    ['initialize without a session', [OPEN], [head(200, 'json')], 'more'],
     ['initialize refused', [OPEN], [head(401, 'json', 'x')], 'nothing'],
     ['a session ended by its home', [DELETE], [head(200, 'none')], 'store 0'],
     [

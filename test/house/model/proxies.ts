@@ -9,6 +9,7 @@ import { newListeners } from '../../../proxy/listeners.ts';
 import { boundedSet } from '../../../proxy/bounded-set.ts';
 import { createConfirmations } from '../../../proxy/confirmations.ts';
 import { createEndings } from '../../../proxy/endings.ts';
+import { createIssuers } from '../../../proxy/issuers.ts';
 import { createEjections } from '../../../proxy/ejections.ts';
 import { createMigrator } from '../../../proxy/migrate.ts';
 import { migrateListening } from '../../../proxy/planned.ts';
@@ -95,6 +96,7 @@ export function newProxies(
       ejections: createEjections(Date.now),
       streamless: boundedSet(100),
       endings: createEndings(noPeers()),
+      issuers: createIssuers(noPeers(), backends, '', Date.now),
       plans,
       quiet,
       peers: noPeers(),
