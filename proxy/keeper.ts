@@ -83,16 +83,17 @@ function isStream(headers: RawHeaders): boolean {
 
 /** The answers in a whole body, or undefined while its end is not there. */
 function answersInBody(queue: readonly Part[]): readonly JsonRpcResponse[] | undefined {
-  if (!queue.some(({ kind }) => kind === 'end')) return undefined;
+  if (queue.at(-1)?.kind !== 'end') return undefined;
   const chunks = queue.flatMap((part) => (part.kind === 'chunk' ? [part.bytes] : []));
   const parsed = parseMessages(Buffer.concat(chunks).toString('utf8'));
   return parsed.kind === 'messages' ? parsed.messages.filter(isResponse) : [];
 }
 
-/** The answers in the events that are there, or undefined while there are none and more may come. */
+/** The answers in the event that came last, or undefined while there are none and more may come. */
 function answersInEvents(queue: readonly Part[]): readonly JsonRpcResponse[] | undefined {
-  const answers = queue.flatMap((part) => (part.kind === 'event' ? part.event.messages.filter(isResponse) : []));
-  return answers.length > 0 || queue.some(({ kind }) => kind === 'end') ? answers : undefined;
+  const last = queue.at(-1);
+  const answers = last?.kind === 'event' ? last.event.messages.filter(isResponse) : [];
+  return answers.length > 0 || last?.kind === 'end' ? answers : undefined;
 }
 
 async function orUnavailable(write: () => Promise<Kept>, orphan?: Session): Promise<Kept> {

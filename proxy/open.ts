@@ -5,7 +5,7 @@ import { isTimeout } from './blame.ts';
 import type { Attempt, Backend, Exchange } from './contract.ts';
 import { opened } from './journal.ts';
 import type { Kept } from './keeper.ts';
-import { ID_TAKEN, ID_UNUSABLE, NO_ANSWER, OUTCOME_UNKNOWN, REGISTRY_DOWN } from './refusal.ts';
+import { ANSWER_TOO_LONG, ID_TAKEN, ID_UNUSABLE, NO_ANSWER, OUTCOME_UNKNOWN, REGISTRY_DOWN } from './refusal.ts';
 import { RememberingSink } from './remember.ts';
 import { idsOfIssued, issuedId } from './session-id.ts';
 import { refused } from './story.ts';
@@ -17,8 +17,9 @@ const MOST_LOST = 3;
 const LATE_MS = 30_000;
 
 export async function open(rooms: Rooms, story: Story, exchange: Exchange, to: Backend): Promise<Turn> {
-  const memory = new RememberingSink(story.sink, exchange, undefined, to, { ...rooms, stored: story.giveBack });
-  const { signal, done } = outlasting(exchange.signal);
+  const { signal, done, breakOff } = outlasting(exchange.signal);
+  const storing = { ...rooms, stored: story.giveBack };
+  const memory = new RememberingSink(story.sink, exchange, undefined, to, storing, breakOff);
   const sent = await rooms.upstream.send({ ...exchange, signal }, undefined, to, memory);
   done();
   if (sent.kind === 'declined') return declined(rooms, story, to, memory, sent);
@@ -29,8 +30,10 @@ export async function open(rooms: Rooms, story: Story, exchange: Exchange, to: B
   return answered(rooms, story, to, attempt.status, kept);
 }
 
+type Outlasting = { readonly signal: AbortSignal; readonly done: () => void; readonly breakOff: () => void };
+
 /** Aborted some time after the given one. */
-function outlasting(signal: AbortSignal): { readonly signal: AbortSignal; readonly done: () => void } {
+function outlasting(signal: AbortSignal): Outlasting {
   const late = new AbortController();
   let timer: NodeJS.Timeout | undefined;
   const left = (): void => {
@@ -42,7 +45,7 @@ function outlasting(signal: AbortSignal): { readonly signal: AbortSignal; readon
     signal.removeEventListener('abort', left);
     clearTimeout(timer);
   };
-  return { signal: late.signal, done };
+  return { signal: late.signal, done, breakOff: () => late.abort() };
 }
 
 async function answered(
@@ -91,7 +94,7 @@ function failed(
   memory: RememberingSink,
   attempt: Exclude<Certain, { kind: 'answered' }>,
 ): Turn | Promise<Turn> {
-  if (attempt.kind === 'abandoned') return { outcome: 'abandoned', status: 499 };
+  if (attempt.kind === 'abandoned') return brokenOff(rooms, story, to, memory);
   if (attempt.kind !== 'lost') {
     if (attempt.kind === 'unsent') rooms.ejections.failed(to.id);
     return untouched(rooms, story, to, attempt);
@@ -106,6 +109,14 @@ function failed(
   rooms.telemetry.record({ type: 'replay', verdict: 'again' });
   story.declined = () => Promise.resolve(refuseIt());
   return 'again';
+}
+
+/** By us: the client has left, or the answer has no end. */
+function brokenOff(rooms: Rooms, story: Story, to: Backend, memory: RememberingSink): Turn {
+  closeIssued(rooms, story, to, memory);
+  if (story.exchange.signal.aborted) return { outcome: 'abandoned', status: 499 };
+  blame(rooms, to, new Error('its answer to initialize is too long'));
+  return refused(story, ANSWER_TOO_LONG);
 }
 
 function blame(rooms: Rooms, to: Backend, cause: Error): void {

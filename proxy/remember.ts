@@ -13,6 +13,14 @@ export function mayChange({ intent }: Exchange): boolean {
   return intent.verb === 'end' || intent.messages.some((message) => remembered(message) !== undefined);
 }
 
+/** Of an answer that is held back. */
+const HELD_BYTES = 1024 * 1024;
+
+function bytesOf(part: Part): number {
+  if (part.kind === 'event') return part.event.raw.length;
+  return part.kind === 'chunk' ? part.bytes.length : 0;
+}
+
 export class RememberingSink implements Sink {
   readonly #sink: Sink;
   readonly #keeper: Keeper;
@@ -23,9 +31,20 @@ export class RememberingSink implements Sink {
   #bug: Error | undefined;
   #more = true;
   #broken = false;
+  #heldBytes = 0;
+  readonly #tooMuch: (() => void) | undefined;
 
-  constructor(sink: Sink, exchange: Exchange, session: Session | undefined, home: Backend, rooms: KeeperRooms) {
+  /** `tooMuch` is called when an answer has to be held back that is longer than can be: it is to be broken off. */
+  constructor(
+    sink: Sink,
+    exchange: Exchange,
+    session: Session | undefined,
+    home: Backend,
+    rooms: KeeperRooms,
+    tooMuch?: () => void,
+  ) {
     this.#sink = sink;
+    this.#tooMuch = tooMuch;
     this.#keeper = createKeeper(exchange, session, home, rooms);
   }
 
@@ -77,7 +96,12 @@ export class RememberingSink implements Sink {
   #push(part: Part): boolean {
     if (this.#broken) return true;
     this.#queue.push(part);
+    this.#heldBytes += bytesOf(part);
     this.#pump();
+    if (this.#tooMuch && this.#storing === undefined && this.#heldBytes > HELD_BYTES) {
+      this.#broken = true;
+      this.#tooMuch();
+    }
     return this.#storing === undefined && this.#more;
   }
 
@@ -92,6 +116,7 @@ export class RememberingSink implements Sink {
         return;
       }
       this.#queue.shift();
+      this.#heldBytes -= bytesOf(part);
       this.#more = pass(part, this.#sink);
     }
   }

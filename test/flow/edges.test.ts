@@ -101,7 +101,8 @@ describe('404', () => {
   test('of a session is answered by a new one of the same home', async () => {
     await edge.open('session-2');
     const client = await edge.dial();
-    client.send(post(call(1), 'mcp-session-id: session-2'));
+    client.send(post({ ...call(1), method: 'resources/read' }, 'mcp-session-id: session-2'));
+    edge.a.knows = false;
     (await edge.a.next()).answer(404);
     const handshake = await edge.a.next();
     expect(handshake.all('mcp-affinity-previous')).toEqual(['session-2']);
@@ -110,10 +111,13 @@ describe('404', () => {
       ['content-type', 'application/json'],
       ['mcp-session-id', 'session-2b'],
     ]);
-    const again = await edge.a.next();
+    const after = [await edge.a.next(), await edge.a.next()];
+    after.find(({ line }) => line.startsWith('DELETE'))?.answer(404);
+    const again = after.find(({ line }) => line.startsWith('POST'))!;
     expect([again.all('mcp-session-id'), again.all('mcp-affinity-session')]).toEqual([['session-2b'], ['session-2']]);
     again.answer(200, result(1, 'healed'));
     expect((await client.answer()).body).toContain('healed');
+    edge.a.knows = true;
   });
 });
 

@@ -35,7 +35,15 @@ test.each([
   client.leave();
 
   const caller = await edge.dial();
-  caller.send(post(call(1), 'Mcp-Session-Id: session-1', 'Connection: X-Forwarded-For, Forwarded', ...CLIENTS));
+  caller.send(
+    post(
+      { ...call(1), method: 'resources/read' },
+      'Mcp-Session-Id: session-1',
+      'Connection: X-Forwarded-For, Forwarded',
+      ...CLIENTS,
+    ),
+  );
+  edge.a.knows = false;
   const first = await edge.a.next();
   first.answer(404, { jsonrpc: '2.0', id: 1, error: { code: -32001, message: 'Session not found' } });
   const handshake = await edge.a.next();
@@ -52,7 +60,9 @@ test.each([
       ['mcp-session-id', 'session-2'],
     ],
   );
-  const again = await edge.a.next();
+  const after = [await edge.a.next(), await edge.a.next()];
+  after.find(({ line }) => line.startsWith('DELETE'))?.answer(404);
+  const again = after.find(({ line }) => line.startsWith('POST'))!;
   again.answer(200, result(1));
   expect((await caller.answer()).status).toBe(200);
 

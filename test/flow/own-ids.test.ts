@@ -75,12 +75,12 @@ describe('servers without sessions', () => {
   test('also where another proxy has learnt that they issue none', async () => {
     const { proxies } = await sessionless(['a'], 2);
     await rawOpen(proxies[0]!.url);
-    await until('both serve it', async () => {
-      const statuses = await Promise.all(
-        proxies.map(async ({ url }) => (await rawPost(url, CALL, { 'mcp-session-id': 'client-1' })).status),
-      );
-      return statuses.every((status) => status === 200);
+    const other = proxies[1]!.url;
+    const served = await until('the other has heard of it', async () => {
+      const answer = await rawPost(other, CALL, { 'mcp-session-id': 'client-1' });
+      return answer.status === 200 && answer;
     });
+    expect(served.message).toMatchObject({ result: { home: 'a', session: 'client-1' } });
   });
 
   test('are sent the id with initialize too, once it is known that they issue none', async () => {

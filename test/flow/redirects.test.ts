@@ -160,7 +160,7 @@ describe('what was learnt is forgotten', () => {
     await learn();
     const { attempt } = send(posting(call(2), { session }));
     (await a.next()).answer(404);
-    expect((await attempt).kind).toBe('gone');
+    expect((await attempt).kind).toBe('doubtful');
     const { attempt: next } = send(posting(call(3), { session }));
     (await a.next()).answer(200, result(3));
     await next;

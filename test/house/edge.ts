@@ -35,7 +35,7 @@ export type EdgeOptions = {
 };
 
 export async function startEdge({ flags = [], deadlines = {}, others = [] }: EdgeOptions = {}): Promise<Edge> {
-  const a = await startNasty();
+  const a = await startNasty({ alive: true });
   const origins = [a.origin, ...others];
   const args = ['--port', '0', '--ops-port', '0', '--drain-seconds', '1', ...NOW, '--hold-seconds', '0', ...flags];
   const parsed = parseConfig([...args, ...origins.flatMap((origin) => ['--backend', origin])], {});

@@ -104,6 +104,8 @@ export class NastyRequest {
   }
 }
 
+const OWN_PING = /"id":"(mcp-affinity-ping-[^"]+)"/;
+
 export type Flood = {
   /** Resolves with the bytes that have left, once no more do. */
   stopped(): Promise<number>;
@@ -128,6 +130,8 @@ export type Nasty = {
   readonly id: string;
   readonly port: number;
   readonly origin: string;
+  /** Where it is alive: whether it knows the session that a ping names. */
+  knows: boolean;
   /** Every request so far, in order. */
   readonly requests: readonly NastyRequest[];
   /** Connections that are open now. */
@@ -137,8 +141,11 @@ export type Nasty = {
   close(): Promise<void>;
 };
 
-/** `deaf` accepts connections and never reads. */
-export async function startNasty({ deaf = false } = {}): Promise<Nasty> {
+/**
+ * `deaf` accepts connections and never reads. Where it is `alive`, it answers the proxy's own pings by itself, as a server
+ * does that knows the session.
+ */
+export async function startNasty({ deaf = false, alive = false } = {}): Promise<Nasty> {
   const requests: NastyRequest[] = [];
   const sockets = new Set<Socket>();
   let taken = 0;
@@ -149,10 +156,16 @@ export async function startNasty({ deaf = false } = {}): Promise<Nasty> {
     socket.once('close', () => sockets.delete(socket));
     // The other side may reset: that is what it is here for.
     socket.on('error', () => {});
-    readRequests(socket, (request) => requests.push(request));
+    readRequests(socket, (request) => {
+      const ping = alive ? OWN_PING.exec(request.body) : null;
+      if (ping === null) requests.push(request);
+      else if (nasty.knows) request.answer(200, `{"jsonrpc":"2.0","id":"${ping[1]}","result":{}}`);
+      else request.answer(404);
+    });
   });
   const port = await listen(server);
-  return {
+  const nasty: Nasty = {
+    knows: true,
     id: `127.0.0.1:${port}`,
     port,
     origin: `http://127.0.0.1:${port}`,
@@ -170,6 +183,7 @@ export async function startNasty({ deaf = false } = {}): Promise<Nasty> {
       await soon('the end of a backend', new Promise((resolve) => server.close(resolve)));
     },
   };
+  return nasty;
 }
 
 /** An origin where nobody listens. */
