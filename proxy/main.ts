@@ -42,6 +42,8 @@ const IGNORED = ['SIGHUP', 'SIGUSR1', 'SIGUSR2'] as const;
 export async function run(config: Config): Promise<number> {
   const telemetry = createTelemetry({ level: config.logLevel, emf: config.emf });
   endOnFault(telemetry);
+  // However the process ends, what was counted and not said yet is said.
+  process.once('exit', () => telemetry.close());
   // Before anybody can read that we listen, and so may tell us to stop.
   const told = new Promise<string>((resolve) => {
     let first = true;

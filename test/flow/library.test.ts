@@ -297,6 +297,25 @@ describe('the end', () => {
     expect(await call).toContain('The proxy stopped before the answer came: the outcome is unknown');
   });
 
+  test('of a proxy: it is not ready and serves on, and closes its listener after that', async () => {
+    const { port, server } = await listen((_request, response) => void response.end('{}'));
+    onTestFinished(() => void server.close());
+    const proxy = createProxy({
+      backends: [`http://127.0.0.1:${port}`],
+      port: 0,
+      opsPort: 0,
+      lameDuckSeconds: 0.5,
+      ...SILENT,
+    });
+    const at = await proxy.listen();
+    const closing = proxy.close();
+    expect((await fetch(`http://127.0.0.1:${at.opsPort}/readyz`)).status).toBe(503);
+    const answer = await fetch(`http://127.0.0.1:${at.port}/page`);
+    expect([answer.status, answer.headers.get('connection')]).toEqual([200, 'close']);
+    await closing;
+    await expect(fetch(`http://127.0.0.1:${at.port}/page`)).rejects.toThrow('fetch failed');
+  });
+
   test('of a proxy that could not listen, and of one that never did', async () => {
     const { port, server } = await listen(() => {});
     const proxy = createProxy({ backends: ['http://127.0.0.1:1'], port, opsPort: 0, lameDuckSeconds: 0, ...SILENT });
