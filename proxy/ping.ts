@@ -7,6 +7,9 @@ import type { PingAnswer } from './session-doubt.ts';
 
 export type Knows = (session: Session, home: Backend, exchange: Exchange) => Promise<Known>;
 
+/** Milliseconds: a home that is too busy to answer in them proves nothing, and a client waits meanwhile. */
+const PING_MS = 2_000;
+
 /** What a ping proves; trouble on the way proves nothing. `token` is random, never the same twice. */
 export function createKnows(upstream: Upstream, token: () => string): Knows {
   let sent = 0;
@@ -14,7 +17,7 @@ export function createKnows(upstream: Upstream, token: () => string): Knows {
   async function ping(session: Session, home: Backend, exchange: Exchange): Promise<Asked> {
     const message: JsonRpcRequest = { jsonrpc: '2.0', id: `mcp-affinity-ping-${(sent += 1)}`, method: 'ping' };
     const intent: Exchange['intent'] = { kind: 'continue', id: session.id, verb: 'post', messages: [message] };
-    return ask(upstream, ownPost(exchange, intent, message, versionOf(session)), session, home);
+    return ask(upstream, ownPost(exchange, intent, message, versionOf(session)), session, home, PING_MS);
   }
 
   /** What the server says of a session that it does not know. */

@@ -103,7 +103,7 @@ export function refuse(
   const more = [...extra];
   if (retryAfter !== undefined) more.push('retry-after', String(retryAfter));
   if (mark !== undefined) more.push(HEADER.affinityMark, mark);
-  sink.head(status, ['content-type', 'application/json', 'content-length', String(body.length), ...more]);
+  sink.head(status, ['content-type', 'application/json', 'content-length', String(body.length), ...more], true);
   sink.chunk(body);
   return sink.end();
 }

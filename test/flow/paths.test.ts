@@ -45,11 +45,13 @@ function mcpServer(): Mcp {
     const body: unknown = JSON.parse((await text(asking)) || '{}');
     const opens = JSON.stringify(body).includes('"initialize"');
     const own = opens ? randomUUID() : id;
-    const count = opens ? 0 : (sessions.get(own) ?? -1) + 1;
-    if (!opens && count === 0) {
+    if (!opens && !sessions.has(own)) {
       response.writeHead(404).end();
       return;
     }
+    // A proxy may ask whether the session is known.
+    const counts = !opens && !JSON.stringify(body).includes('"ping"');
+    const count = (sessions.get(own) ?? 0) + (counts ? 1 : 0);
     sessions.set(own, count);
     const result = opens
       ? { protocolVersion: '2025-11-25', capabilities: {}, serverInfo: { name: 'x', version: '1' } }

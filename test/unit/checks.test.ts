@@ -95,7 +95,7 @@ test.each(['//127.0.0.1:1/x', '//user@[::1]/x', '/a//b?c=http://d/'])(
       response.end();
     });
     expect(await pathCheck(path, 5000)(origin, never)).toEqual({ kind: 'well' });
-    expect(asked).toEqual([`${new URL(origin).host} ${path}`]);
+    expect(asked).toEqual([`localhost:${new URL(origin).port} ${path}`]);
   },
 );
 
