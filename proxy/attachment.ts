@@ -44,13 +44,19 @@ export class Attachment {
     return !this.#over && this.#status !== undefined && this.#status < 300;
   }
 
+  /** It has ended there, or was left. */
+  get over(): boolean {
+    return this.#over || this.#leaving.signal.aborted;
+  }
+
   /** What was kept back, and all that comes, goes there. Once. */
   deliver(sink: Sink): void {
     this.#gate.open(sink);
   }
 
-  /** Breaks it off: `ended` resolves with `abandoned`. Idempotent. */
+  /** Breaks it off: nothing more is delivered, and `ended` resolves with `abandoned`. Idempotent. */
   leave(): void {
+    this.#gate.close();
     this.#leaving.abort();
   }
 }
@@ -64,6 +70,7 @@ class Gate implements Sink {
   #to: Sink | undefined;
   #kept: Part[] = [];
   #keptBytes = 0;
+  #closed = false;
 
   constructor(client: Sink, onHead: (status: number) => void) {
     this.#client = client;
@@ -82,6 +89,12 @@ class Gate implements Sink {
     this.#to = to;
     for (const part of this.#kept.splice(0)) pass(part, to);
     this.#markOpened();
+  }
+
+  /** What was kept back, and all that comes, is dropped. */
+  close(): void {
+    this.#closed = true;
+    this.#kept = [];
   }
 
   head(status: number, headers: RawHeaders): void {
@@ -111,6 +124,7 @@ class Gate implements Sink {
   }
 
   #take(part: Part, bytes: number): boolean {
+    if (this.#closed) return true;
     if (this.#to !== undefined) return pass(part, this.#to);
     this.#kept.push(part);
     this.#keptBytes += bytes;

@@ -13,12 +13,16 @@ export type ClientStreamParts = {
   readonly sinkFor: (session: Session) => Sink;
 };
 
+/** Possible homes that it is attached to at once: more proxies than that seldom migrate one session. */
+const MOST_PREPARED = 4;
+
 export class ClientStream {
   readonly exchange: Exchange;
   readonly #parts: ClientStreamParts;
   #session: Session;
   #current: Attachment | undefined;
-  #next: Attachment | undefined;
+  /** What may become the new home, by backend session id: several proxies may migrate a session at once. */
+  readonly #prepared = new Map<string, Attachment>();
 
   constructor(session: Session, parts: ClientStreamParts) {
     this.#session = session;
@@ -31,10 +35,11 @@ export class ClientStream {
     return this.#session;
   }
 
-  /** What it is attached to; undefined where it must be attached first. */
+  /** What it is attached to: this home, or a later one; undefined where it must be attached first. */
   at({ epoch, home }: Session): Attachment | undefined {
     const there = this.#current?.session;
-    return there?.epoch === epoch && there.home.id === home.id ? this.#current : undefined;
+    if (there === undefined || there.epoch < epoch) return undefined;
+    return there.epoch > epoch || there.home.id === home.id ? this.#current : undefined;
   }
 
   /** The home has begun the stream, so the client can be reached through it. */
@@ -55,37 +60,42 @@ export class ClientStream {
     if (this.#current === attachment) this.#current = undefined;
   }
 
-  /** Listens at what may become the new home too, and keeps back what comes. Resolves with the status that it began with. */
+  /**
+   * Listens at what may become the new home too, and keeps back what comes; a stream that is open there already stays.
+   * Resolves with the status that it began with.
+   */
   prepare(housed: Session, to: Backend): Promise<number> {
-    this.#next?.leave();
-    this.#next = new Attachment(housed, to, this.#parts.client, this.#parts.listenAt(housed, to));
-    return this.#next.begun;
+    const { backendSessionId } = housed;
+    const there = this.#prepared.get(backendSessionId);
+    if (there !== undefined && !there.over) return there.begun;
+    for (const [other] of [...this.#prepared].slice(0, this.#prepared.size - MOST_PREPARED + 1)) this.discard(other);
+    const attachment = new Attachment(housed, to, this.#parts.client, this.#parts.listenAt(housed, to));
+    this.#prepared.set(backendSessionId, attachment);
+    return attachment.begun;
   }
 
   /** It does not become the home, or will not have the stream. */
-  discard({ backendSessionId }: Pick<Session, 'backendSessionId'>): void {
-    if (this.#next?.session.backendSessionId !== backendSessionId) return;
-    this.#next.leave();
-    this.#next = undefined;
+  discard(backendSessionId: string): void {
+    this.#prepared.get(backendSessionId)?.leave();
+    this.#prepared.delete(backendSessionId);
   }
 
   /** The session has this home now, or none: the old one is left. */
   moved(now: Session | undefined): void {
     if (now?.epoch === this.#session.epoch && now.home.id === this.#session.home.id) return;
+    const next = now && this.#prepared.get(now.backendSessionId);
     const left = this.#current;
-    const next = this.#next;
-    const prepared = next !== undefined && next.session.backendSessionId === now?.backendSessionId;
-    if (prepared) {
+    if (now !== undefined && next !== undefined) {
       this.#session = now;
       this.#current = next;
-      this.#next = undefined;
+      this.#prepared.delete(now.backendSessionId);
     }
     left?.leave();
-    if (prepared) next.deliver(this.#parts.sinkFor(now));
+    if (now !== undefined) next?.deliver(this.#parts.sinkFor(now));
   }
 
   close(): void {
     this.#current?.leave();
-    this.#next?.leave();
+    for (const backendSessionId of this.#prepared.keys()) this.discard(backendSessionId);
   }
 }

@@ -342,7 +342,7 @@ export type PreparedStreams = {
    * `attached`: whoever listens can be reached there, or nobody does, or the home has no such stream; `refused`: the home
    * would not have one of them yet; `late`: another proxy has not said so in time.
    */
-  readonly ready: Promise<'attached' | 'refused' | 'late'>;
+  ready(): Promise<'attached' | 'refused' | 'late'>;
   /** It does not become the home. */
   discard(): void;
 };

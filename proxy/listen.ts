@@ -22,8 +22,19 @@ export async function listen(
   to: Backend,
 ): Promise<Turn> {
   const stream = (story.stream ??= openStream(rooms, story, session));
-  // It may have been attached there already, while the session got its home.
+  // It may have been attached there already, while the session got its home, or to a later one.
   const attachment = stream.at(session) ?? (await attach(rooms, story, stream, exchange, session, to));
+  return afterAttachment(rooms, story, stream, attachment);
+}
+
+async function afterAttachment(
+  rooms: Rooms,
+  story: Story,
+  stream: ClientStream,
+  attachment: Attachment,
+): Promise<Turn> {
+  const { session, to } = attachment;
+  const { signal } = story.exchange;
   void attachment.begun.then((status) => status > 0 && status < 300 && mended(story));
   const start = rooms.now();
   const sent = await attachment.ended;
@@ -35,11 +46,14 @@ export async function listen(
     case 'answered':
       return afterListening(rooms, story, session, attempt.status);
     case 'abandoned':
-      return exchange.signal.aborted ? { outcome: 'abandoned', status: 499 } : 'again';
+      if (signal.aborted) return { outcome: 'abandoned', status: 499 };
+      // The session has another home: no failure, however often.
+      beginAnew(story);
+      return 'again';
     case 'lost':
       if (attempt.forgotten === true) return untouched(rooms, story, to, GONE);
       story.tried.set(to.id, 'lost');
-      if (story.losses > 0) await pause(STEADY_MS * rooms.draw(), exchange.signal, rooms.backends);
+      if (story.losses > 0) await pause(STEADY_MS * rooms.draw(), signal, rooms.backends);
       story.losses += 1;
       return 'again';
     case 'unsent':

@@ -111,7 +111,7 @@ async function tellAndStore(
   exchange: Exchange,
 ): Promise<Migrated> {
   let streams = means.prepareStreams(housed, to);
-  const refused = (await readyInTime(means, streams)) === 'refused';
+  let ready = await readyInTime(means, streams);
   let from = session;
   let next = housed;
   let told: Journal | undefined;
@@ -122,9 +122,9 @@ async function tellAndStore(
       means.orphans.close(next, to, exchange);
       return { kind: 'failed', cause: failure, reached: true };
     }
-    if (refused && told === undefined) {
+    if (ready === 'refused' && told === undefined) {
       streams = means.prepareStreams(next, to);
-      await readyInTime(means, streams);
+      ready = await readyInTime(means, streams);
     }
     told = from.journal;
     const written = await write(means, from, next);
@@ -134,7 +134,11 @@ async function tellAndStore(
       return { kind: 'unavailable' };
     }
     const { session: current } = written;
-    if (current !== undefined && isOurs(current, next)) return { kind: 'migrated', session: current };
+    if (current !== undefined && isOurs(current, next)) {
+      // Streams that have begun meanwhile.
+      if (ready !== 'late') await readyInTime(means, streams);
+      return { kind: 'migrated', session: current };
+    }
     if (current === undefined || current.epoch !== from.epoch) {
       streams.discard();
       means.orphans.close(next, to, exchange);
@@ -147,12 +151,12 @@ async function tellAndStore(
   }
 }
 
-async function readyInTime({ telemetry }: Means, { ready }: PreparedStreams): Promise<Awaited<typeof ready>> {
+async function readyInTime({ telemetry }: Means, streams: PreparedStreams): ReturnType<PreparedStreams['ready']> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<'late'>((resolve) => {
     timer = setTimeout(() => resolve('late'), STREAMS_MS);
   });
-  const state = await Promise.race([ready, late]);
+  const state = await Promise.race([streams.ready(), late]);
   clearTimeout(timer);
   if (state === 'late') telemetry.record({ type: 'stream', change: 'late' });
   return state;

@@ -31,7 +31,7 @@ export function createPeerStreams(streams: Streams, peers: Peers, waitMs: number
         home: { id: to.id, origin: to.origin },
       });
       return {
-        ready: Promise.all([own.ready, theirs]).then(worst),
+        ready: async () => worst(await Promise.all([own.ready(), theirs])),
         discard() {
           own.discard();
           peers.tell(DISCARD, about);
@@ -42,7 +42,7 @@ export function createPeerStreams(streams: Streams, peers: Peers, waitMs: number
   };
 }
 
-type Ready = Awaited<PreparedStreams['ready']>;
+type Ready = Awaited<ReturnType<PreparedStreams['ready']>>;
 
 function worst(all: readonly Ready[]): Ready {
   if (all.includes('refused')) return 'refused';
@@ -65,7 +65,7 @@ async function prepareFor(streams: Streams, message: JsonObject): Promise<JsonOb
   const prepared = streams.prepare(housed, { ...to, draining: false, suspect: false });
   // Once it has become the home there is nothing to discard.
   setTimeout(() => prepared.discard(), FORGET_MS).unref();
-  return { state: await prepared.ready };
+  return { state: await prepared.ready() };
 }
 
 function discardFor(streams: Streams, { hash, backendSessionId }: JsonObject): undefined {

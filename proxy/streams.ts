@@ -4,6 +4,7 @@ import type { ClientStream } from './client-stream.ts';
 import { HAND_OVER, SessionsUnavailable } from './contract.ts';
 import type { Backend, JsonRpcId, PreparedStreams, Session, Sessions, Sink } from './contract.ts';
 import { isRequest } from './jsonrpc.ts';
+import { newPreparations } from './prepared-streams.ts';
 
 export interface Streams {
   /** Returns an idempotent undo. */
@@ -42,8 +43,11 @@ export function createStreams(sessions: Sessions): Streams {
   const hashes = new Map<string, string>();
   const of = (id: string): readonly ClientStream[] => [...(streams.get(id) ?? [])];
 
+  const preparations = newPreparations(of);
+
   function moved(id: string, now: Session | undefined): void {
     for (const stream of of(id)) stream.moved(now);
+    preparations.moved(id, now);
   }
   async function changed(id: string): Promise<void> {
     if (!streams.has(id)) return;
@@ -62,6 +66,7 @@ export function createStreams(sessions: Sessions): Streams {
       const there = streams.get(id) ?? new Set();
       streams.set(id, there.add(stream));
       hashes.set(hash, id);
+      preparations.joined(stream);
       // It may have changed since the caller looked.
       void changed(id);
       return () => {
@@ -75,10 +80,8 @@ export function createStreams(sessions: Sessions): Streams {
     reaches: (session) => of(session.id).some((stream) => stream.reaches(session)),
     byBackend: () => countByHome(streams.values()),
     reattach: newTurns(),
-    prepare: (housed, to) => prepare(of(housed.id), housed, to),
-    discard(id, backendSessionId) {
-      for (const stream of of(id)) stream.discard({ backendSessionId });
-    },
+    prepare: preparations.prepare,
+    discard: preparations.discard,
     named: (hash) => of(hashes.get(hash) ?? '')[0]?.session,
     moved,
     changed,
@@ -96,28 +99,6 @@ async function lookUp(sessions: Sessions, id: string): Promise<Session | undefin
     if (error instanceof SessionsUnavailable) return 'unknown';
     throw error;
   }
-}
-
-/** A home that has no such stream: the client's ends there as it would directly. */
-const NO_STREAM = new Set([404, 405]);
-
-function prepare(streams: readonly ClientStream[], housed: Session, to: Backend): PreparedStreams {
-  async function begin(stream: ClientStream): Promise<'attached' | 'refused'> {
-    const status = await stream.prepare(housed, to);
-    if (status >= 200 && status < 300) return 'attached';
-    stream.discard(housed);
-    return NO_STREAM.has(status) ? 'attached' : 'refused';
-  }
-  async function beginAll(): Promise<'attached' | 'refused'> {
-    const all = await Promise.all(streams.map(begin));
-    return all.includes('refused') ? 'refused' : 'attached';
-  }
-  return {
-    ready: beginAll(),
-    discard() {
-      for (const stream of streams) stream.discard(housed);
-    },
-  };
 }
 
 /** So many at once, the others in the order in which they came. */

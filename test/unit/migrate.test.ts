@@ -31,7 +31,7 @@ function newRooms(list: () => readonly Backend[]) {
     upstream,
     backends: { list, suspect() {}, onChange: () => () => {}, close: async () => {} },
     telemetry: { record() {} },
-    prepareStreams: () => ({ ready: Promise.resolve('attached'), discard() {} }),
+    prepareStreams: () => ({ ready: () => Promise.resolve('attached'), discard() {} }),
     moved() {},
     now: Date.now,
     token: () => crypto.randomUUID(),
