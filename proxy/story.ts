@@ -177,14 +177,14 @@ export function pause(ms: number, signal: AbortSignal, backends: Backends): Prom
 
 /**
  * Another proxy has given it a new home, maybe at the same backend, or its home has given it another id: that the old one
- * was unknown there says nothing of it.
+ * was unknown there, or that nobody answered there, was true before.
  */
 export function noteChange(story: Story, found: Session | undefined): void {
   if (found === undefined) return;
   const { seen } = story;
   const changed =
     seen !== undefined && (seen.epoch !== found.epoch || seen.backendSessionId !== found.backendSessionId);
-  if (changed && story.tried.get(found.home.id) !== 'unsent') story.tried.delete(found.home.id);
+  if (changed) story.tried.delete(found.home.id);
   story.seen = found;
 }
 

@@ -2,6 +2,8 @@
 
 import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { z } from 'zod';
+import type { RoutingEvent } from '../../proxy/events.ts';
 import { type TestProxy, startProxy } from '../house/flow.ts';
 import { type ForeignServers, startForeign } from '../house/foreign/servers.ts';
 import { type Reached, startReached } from '../house/reached.ts';
@@ -10,6 +12,8 @@ import { until } from '../house/until.ts';
 
 const PROGRAM = fileURLToPath(new URL('../house/foreign/asking-server.ts', import.meta.url));
 const start = (port: number) => ({ command: process.execPath, args: [PROGRAM], env: { PORT: String(port) } });
+const LISTED = z.object({ backends: z.array(z.object({ state: z.string() })) });
+const COUNTS = z.object({ listening: z.number(), sessions: z.number() });
 
 let servers: ForeignServers;
 let redis: TestRedis;
@@ -38,37 +42,110 @@ async function begin(proxies: number, clients: number, flags: readonly string[],
   return { proxies: all, clients: begun };
 }
 
+/** Each server reaches its client, or this rejects. */
 async function reachAll({ clients }: Scene): Promise<ReadonlySet<string>> {
   return new Set(await Promise.all(clients.map((client) => client.reach())));
 }
 
-async function order(scene: Scene, method: string, path: string): Promise<void> {
+async function order({ proxies }: Scene, method: string, path: string): Promise<void> {
   const headers = { 'content-type': 'application/json' };
-  const { status } = await fetch(scene.proxies[0]!.opsUrl + path, { method, headers });
+  const { status } = await fetch(proxies[0]!.opsUrl + path, { method, headers });
   expect(status).toBe(202);
 }
 
-async function counts(origin: string): Promise<unknown> {
-  return (await fetch(`${origin}/counts`)).json();
+async function readyEverywhere({ proxies }: Scene): Promise<void> {
+  for (const { opsUrl } of proxies) {
+    await until('all backends are ready', async () => {
+      const { backends } = LISTED.parse(await (await fetch(`${opsUrl}/backends`)).json());
+      return backends.every(({ state }) => state === 'ready');
+    });
+  }
 }
 
-const migrated = ({ proxies }: Scene) =>
-  proxies.flatMap(({ events }) => events).filter((event) => event.type === 'migration' && event.outcome === 'migrated');
-const late = ({ proxies }: Scene) =>
-  proxies.flatMap(({ events }) => events).filter((event) => event.type === 'stream' && event.change === 'late');
+function eventsOf<T extends RoutingEvent['type']>({ proxies }: Scene, type: T): Extract<RoutingEvent, { type: T }>[] {
+  const isOf = (event: RoutingEvent): event is Extract<RoutingEvent, { type: T }> => event.type === type;
+  return proxies.flatMap(({ events }) => events.filter(isOf));
+}
 
-describe.each([1, 2])('with %i proxies: each of 100 first calls reaches its client', (proxies) => {
+const migrated = (scene: Scene) => eventsOf(scene, 'migration').filter(({ outcome }) => outcome === 'migrated').length;
+const streams = (scene: Scene, change: string) =>
+  eventsOf(scene, 'stream').filter((event) => event.change === change).length;
+
+async function counts(): Promise<{ readonly listening: number; readonly sessions: number }> {
+  const all = await Promise.all(
+    servers.origins.map(async (origin) => COUNTS.parse(await (await fetch(`${origin}/counts`)).json())),
+  );
+  const sum = (of: 'listening' | 'sessions') => all.reduce((so, one) => so + one[of], 0);
+  return { listening: sum('listening'), sessions: sum('sessions') };
+}
+
+/** One stream and one session for each client, and none once they are gone. */
+async function expectNothingLeft(scene: Scene): Promise<void> {
+  const { length } = scene.clients;
+  await until('each client is attached once', async () => (await counts()).listening === length);
+  await until('no session is left behind', async () => (await counts()).sessions === length);
+  await Promise.all(scene.clients.map((client) => client.close()));
+  await until('nothing is left behind', async () => {
+    const { listening, sessions } = await counts();
+    return listening + sessions === 0;
+  });
+  await until('all streams are closed', () => streams(scene, 'closed') === streams(scene, 'opened'));
+  expect([streams(scene, 'opened'), streams(scene, 'late'), eventsOf(scene, 'fault')]).toEqual([length, 0, []]);
+}
+
+describe.each([1, 2])('with %i proxies, each of a hundred first calls reaches its client', (proxies) => {
   test('after kill -9', async () => {
-    const scene = await begin(proxies, 25, []);
+    const scene = await begin(proxies, 42, []);
     await reachAll(scene);
-    for (let round = 0; round < 5; round += 1) {
-      const victim = servers.all[round % 2]!;
+    for (const victim of [servers.all[0]!, servers.all[1]!, servers.all[0]!]) {
       await victim.kill();
-      const homes = await reachAll(scene);
-      expect(homes.has(victim.origin)).toBe(false);
+      expect(await reachAll(scene)).not.toContain(victim.origin);
       await victim.restart();
-      await until('it is listed as well', () => fetch(`${scene.proxies[0]!.opsUrl}/healthz`).then(({ ok }) => ok));
+      await readyEverywhere(scene);
     }
-    expect(late(scene)).toEqual([]);
+    expect(migrated(scene)).toBeGreaterThanOrEqual(100);
+    await expectNothingLeft(scene);
+  });
+
+  test('after a restart in place', async () => {
+    const scene = await begin(proxies, 50, [], servers.origins.slice(0, 1));
+    await reachAll(scene);
+    for (let round = 0; round < 2; round += 1) {
+      await servers.all[0]!.restart();
+      await reachAll(scene);
+    }
+    expect(migrated(scene)).toBe(100);
+    await expectNothingLeft(scene);
+  });
+
+  test('around a drain mark', async () => {
+    const scene = await begin(proxies, 42, []);
+    for (const drained of [servers.origins[0]!, servers.origins[1]!, servers.origins[0]!]) {
+      const { host } = new URL(drained);
+      await order(scene, 'POST', `/backends/${host}/drain`);
+      await until('all have left', async () => !(await reachAll(scene)).has(drained));
+      await order(scene, 'DELETE', `/backends/${host}/drain`);
+      await readyEverywhere(scene);
+    }
+    expect(migrated(scene)).toBeGreaterThanOrEqual(100);
+    await expectNothingLeft(scene);
+  });
+
+  test('around an order to migrate', async () => {
+    const scene = await begin(proxies, 50, []);
+    for (let round = 1; round <= 2; round += 1) {
+      await Promise.all(scene.clients.map((client) => order(scene, 'POST', `/sessions/${client.hash()}/migrate`)));
+      await until('all have moved', async () => (await reachAll(scene)) && migrated(scene) >= round * 50);
+    }
+    await reachAll(scene);
+    expect(migrated(scene)).toBe(100);
+    await expectNothingLeft(scene);
+  });
+
+  test('under --chaos-migrate', async () => {
+    const scene = await begin(proxies, 25, ['--chaos-migrate=on']);
+    for (let round = 0; round < 5; round += 1) await reachAll(scene);
+    expect(migrated(scene)).toBeGreaterThanOrEqual(100);
+    await expectNothingLeft(scene);
   });
 });

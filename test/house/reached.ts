@@ -29,6 +29,7 @@ export type Reached = {
   readonly hash: () => string;
   /** The origin that answered. Rejects unless the server reached the client each time, at once, once, and in order. */
   readonly reach: () => Promise<string>;
+  /** Ends the session. Idempotent. */
   readonly close: () => Promise<void>;
 };
 
@@ -83,6 +84,9 @@ export async function startReached(url: string, listenAt: string = url): Promise
       if (seen.join() !== wanted.join()) throw new Error(`Expected ${wanted.join()}, got ${seen.join()}`);
       return `http://127.0.0.1:${said.port}`;
     },
-    close: () => client.close(),
+    async close() {
+      if (transport.sessionId !== undefined) await transport.terminateSession();
+      await client.close();
+    },
   };
 }
