@@ -35,6 +35,8 @@ export type Plain = {
   readonly asked: string[];
   /** Its sessions, each with what it has counted. */
   readonly sessions: Map<string, number>;
+  /** All listening streams that it has begun. */
+  readonly streams: { readonly session: string; readonly response: ServerResponse }[];
   /** Takes a request over before anything runs: true when it has, or will, answer it. */
   before: (asked: Asked) => boolean;
   /** Answers in its own way after the tool or method has run: true when it has. */
@@ -61,6 +63,7 @@ export async function startPlain(name: string): Promise<Plain> {
     ran: [],
     asked: [],
     sessions: new Map(),
+    streams: [],
     before: () => false,
     after: () => false,
     unknown: ({ response, id }) => {
@@ -94,6 +97,12 @@ export async function startPlain(name: string): Promise<Plain> {
   });
 }
 
+/** Its answer to GET. */
+export function beginStream({ streams }: Pick<Plain, 'streams'>, { session, response }: Asked): void {
+  streams.push({ session, response });
+  response.writeHead(200, { 'content-type': 'text/event-stream' }).flushHeaders();
+}
+
 async function serve(
   name: string,
   plain: Omit<Plain, 'origin' | 'restart' | 'close'>,
@@ -118,7 +127,7 @@ async function serve(
     return;
   }
   if (!asked.known) return plain.unknown(asked);
-  if (what === 'GET') return response.writeHead(200, { 'content-type': 'text/event-stream' }).flushHeaders();
+  if (what === 'GET') return beginStream(plain, asked);
   plain.ran.push(what);
   if (what === 'count') plain.sessions.set(session, (plain.sessions.get(session) ?? 0) + 1);
   const counted = `${name}${plain.sessions.get(session) ?? 0}`;
