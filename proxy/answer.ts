@@ -16,6 +16,7 @@ const WHOLE_BYTES = 1024 * 1024;
 export function readAnswer(reading: Reading, status: number, raw: RawHeaders): Answer {
   const { exchange, session, sink } = reading;
   const headers = responseHeaders(raw, session?.id);
+  sink.heard?.(headers);
   const mark = status === 421 ? headerValue(raw, HEADER.affinityMark) : undefined;
   if (mark === 'draining' || mark === 'misdirected') return unreadAnswer({ kind: 'marked', mark });
   if (saysLoop(status, raw)) return unreadAnswer({ kind: 'unsent', cause: new Looped(), blame: 'backend' });

@@ -52,7 +52,7 @@ export class RunningAttempt {
 
   /** The head of the answer, a final one. */
   head(status: number, raw: RawHeaders): void {
-    const { read, answerMs } = this.#trying;
+    const { exchange, read, answerMs } = this.#trying;
     const coding = headerValue(raw, 'transfer-encoding') ?? 'chunked';
     if (coding.trim().toLowerCase() !== 'chunked') return this.breakOff(new Error('an answer in a strange coding'));
     const meant = read(status, raw);
@@ -61,7 +61,7 @@ export class RunningAttempt {
       return this.#timer.start(REDIRECT_MS);
     }
     this.#answer = readAnswer(this.#trying, status, meant.headers);
-    if (answerMs > 0 && !isEventStream(raw)) this.#timer.start(answerMs);
+    if (answerMs > 0 && (!isEventStream(raw) || exchange.intent.kind === 'open')) this.#timer.start(answerMs);
     return undefined;
   }
 
@@ -70,6 +70,7 @@ export class RunningAttempt {
     if (this.#instead !== undefined) return this.#skip(chunk.length);
     this.#timer.again();
     const more = this.#answer?.data(chunk);
+    if (this.#answer?.waits?.() === false) this.#timer.stop();
     const over = this.#settled ? undefined : this.#answer?.over?.();
     if (over !== undefined) {
       this.#settle(over);

@@ -146,6 +146,8 @@ export type RawHeaders = readonly string[];
  * so that a failed attempt can be continued honestly. Never throws; after the client has left it swallows what it gets.
  */
 export interface Sink {
+  /** The fields of an answer's head have come, whether it will be shown or not. Before `head`, if that is called at all. */
+  heard?(headers: RawHeaders): void;
   /** Status and end-to-end headers. Once; a second head is ignored. `own`: the answer is the proxy's, no backend's. */
   head(status: number, headers: RawHeaders, own?: boolean): void;
   /** One whole event; false means: wait for `drained()` before the next. */

@@ -6,11 +6,12 @@ import { isTimeout } from './blame.ts';
 import { SessionsUnavailable } from './contract.ts';
 import type { Attempt, Backend, Exchange, JsonRpcMessage, Session } from './contract.ts';
 import { SESSION_NOT_FOUND } from './decide.ts';
-import { isResponse } from './jsonrpc.ts';
+import { idsOf, isResponse } from './jsonrpc.ts';
 import type { Kept } from './keeper.ts';
 import { listen } from './listen.ts';
 import type { Quiet } from './quiet.ts';
 import { open } from './open.ts';
+import { outlasting } from './outlasting.ts';
 import { NO_ANSWER, NO_BACKEND, OUTCOME_UNKNOWN, REGISTRY_DOWN } from './refusal.ts';
 import { RememberingSink, mayChange } from './remember.ts';
 import { mayReplay } from './replay-safety.ts';
@@ -75,6 +76,9 @@ function hearAnswers({ quiet }: Rooms, session: Session, { intent }: Exchange): 
   }
 }
 
+/** A client that ends its session need not wait for the answer: its home gets the DELETE all the same. Milliseconds. */
+const ENDING_MS = 10_000;
+
 async function exchangeWith(
   rooms: Rooms,
   story: Story,
@@ -91,10 +95,17 @@ async function exchangeWith(
     const attempt = await rooms.upstream.send(exchange, session, to, story.sink);
     return settle(rooms, story, session, to, await certain(rooms, story, session, to, attempt));
   }
-  const memory = new RememberingSink(story.sink, exchange, session, to, { ...rooms, stored: story.giveBack });
-  const sent = await rooms.upstream.send(exchange, session, to, memory);
+  const { signal, done, abort } = outlasting(exchange.signal, isEnding(exchange) ? ENDING_MS : 0);
+  const told = { stored: story.giveBack, tooLong: abort };
+  const memory = new RememberingSink(story.sink, exchange, session, to, { ...rooms, ...told });
+  const sent = await rooms.upstream.send({ ...exchange, signal }, session, to, memory);
+  done();
   const attempt = await certain(rooms, story, session, to, sent);
   const kept = await memory.settled();
+  if (kept.kind === 'too-long') {
+    const lost = { kind: 'lost', cause: kept.cause, unanswered: idsOf(exchange) } as const;
+    return afterLoss(rooms, story, session, to, lost);
+  }
   if (kept.kind !== 'stored') return notKept(story, kept);
   sayGoodbye(rooms, story, session, kept.ended);
   if (kept.change !== undefined) rooms.telemetry.record({ type: 'session', change: kept.change });
@@ -204,7 +215,7 @@ function ended(story: Story): Turn {
   return { outcome: 'answered', status: 200 };
 }
 
-function notKept(story: Story, kept: Exclude<Kept, { kind: 'stored' }>): Turn {
+function notKept(story: Story, kept: Exclude<Kept, { kind: 'stored' | 'too-long' }>): Turn {
   if (kept.kind !== 'superseded') return refused(story, REGISTRY_DOWN);
   story.fresh = true;
   return 'again';

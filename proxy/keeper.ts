@@ -33,6 +33,7 @@ export type KeeperRooms = {
  * - `taken`: the backend issued an id that another session has
  * - `unusable`: the backend issued an id that no client could send back; `why` is a sentence for the log
  * - `superseded`: the session has migrated meanwhile, and its new home was not told
+ * - `too-long`: more of the answer would have to be held back than can be
  */
 export type Kept =
   | {
@@ -45,7 +46,8 @@ export type Kept =
     }
   | { readonly kind: 'unavailable' | 'taken'; readonly orphan?: Session }
   | { readonly kind: 'unusable'; readonly why: string; readonly orphans: readonly Session[] }
-  | { readonly kind: 'superseded' };
+  | { readonly kind: 'superseded' }
+  | { readonly kind: 'too-long'; readonly cause: Error };
 
 /** An answer on its way, in the order of the Sink's calls. */
 export type Part =
@@ -57,6 +59,8 @@ export type Part =
 export type Change = { readonly answers: readonly JsonRpcResponse[]; readonly headers: RawHeaders };
 
 export interface Keeper {
+  /** What cannot be held back may pass: that it is remembered is a convenience. */
+  readonly lenient?: true;
   /** Whether the first of these parts must wait: for more parts, or for a change to be stored. */
   wants(queue: readonly Part[]): 'nothing' | 'more' | Change;
   store(change: Change): Promise<Kept>;
@@ -184,6 +188,7 @@ function journalKeeper(
   let headPassed = false;
 
   return {
+    ...(!promise && { lenient: true }),
     wants(queue) {
       const [part] = queue;
       if (part?.kind === 'head') {

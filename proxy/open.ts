@@ -2,10 +2,14 @@
 import { certain, suspect, untouched } from './aftermath.ts';
 import type { Certain } from './aftermath.ts';
 import { isTimeout } from './blame.ts';
-import type { Attempt, Backend, Exchange } from './contract.ts';
+import { HEADER } from './contract.ts';
+import type { Attempt, Backend, Exchange, Session } from './contract.ts';
+import { headerValue } from './headers.ts';
 import { opened } from './journal.ts';
+import { idsOf } from './jsonrpc.ts';
 import type { Kept } from './keeper.ts';
-import { ANSWER_TOO_LONG, ID_TAKEN, ID_UNUSABLE, NO_ANSWER, OUTCOME_UNKNOWN, REGISTRY_DOWN } from './refusal.ts';
+import { outlasting } from './outlasting.ts';
+import { ID_TAKEN, ID_UNUSABLE, NO_ANSWER, OUTCOME_UNKNOWN, REGISTRY_DOWN } from './refusal.ts';
 import { RememberingSink } from './remember.ts';
 import { idsOfIssued, issuedId } from './session-id.ts';
 import { refused } from './story.ts';
@@ -17,55 +21,38 @@ const MOST_LOST = 3;
 const LATE_MS = 30_000;
 
 export async function open(rooms: Rooms, story: Story, exchange: Exchange, to: Backend): Promise<Turn> {
-  const { signal, done, breakOff } = outlasting(exchange.signal);
-  const storing = { ...rooms, stored: story.giveBack };
-  const memory = new RememberingSink(story.sink, exchange, undefined, to, storing, breakOff);
+  const { signal, done, abort } = outlasting(exchange.signal, LATE_MS);
+  const { giveBack } = story;
+  const memory = new RememberingSink(story.sink, exchange, undefined, to, {
+    ...rooms,
+    stored: giveBack,
+    tooLong: abort,
+  });
   const sent = await rooms.upstream.send({ ...exchange, signal }, undefined, to, memory);
   done();
   if (sent.kind === 'declined') return declined(rooms, story, to, memory, sent);
   const attempt = await certain(rooms, story, undefined, to, sent);
   const kept = await memory.settled();
+  if (kept.kind === 'too-long') {
+    closeIssued(rooms, story, to, memory);
+    return failed(rooms, story, to, { kind: 'lost', cause: kept.cause, unanswered: idsOf(exchange) });
+  }
   if (kept.kind !== 'stored') return notStored(rooms, story, to, kept);
-  if (attempt.kind !== 'answered') return failed(rooms, story, to, memory, attempt);
-  return answered(rooms, story, to, attempt.status, kept);
+  if (kept.opened === undefined) closeIssued(rooms, story, to, memory);
+  else if (story.sink.shown === 'nothing') await takeBack(rooms, kept.opened, to, exchange);
+  else rooms.telemetry.record({ type: 'session', change: 'opened' });
+  if (kept.opened !== undefined || kept.issuesNone === true) rooms.issuers.learn(to.id, kept.opened !== undefined);
+  if (attempt.kind !== 'answered') return failed(rooms, story, to, attempt);
+  if (attempt.status < 300) rooms.ejections.succeeded(to.id);
+  if (kept.opened !== undefined) rooms.confirmations.confirm(kept.opened);
+  if (exchange.signal.aborted) return { outcome: 'abandoned', status: 499 };
+  return { outcome: 'answered', status: attempt.status };
 }
 
-type Outlasting = { readonly signal: AbortSignal; readonly done: () => void; readonly breakOff: () => void };
-
-/** Aborted some time after the given one. */
-function outlasting(signal: AbortSignal): Outlasting {
-  const late = new AbortController();
-  let timer: NodeJS.Timeout | undefined;
-  const left = (): void => {
-    timer = setTimeout(() => late.abort(), LATE_MS).unref();
-  };
-  if (signal.aborted) left();
-  else signal.addEventListener('abort', left, { once: true });
-  const done = (): void => {
-    signal.removeEventListener('abort', left);
-    clearTimeout(timer);
-  };
-  return { signal: late.signal, done, breakOff: () => late.abort() };
-}
-
-async function answered(
-  rooms: Rooms,
-  { exchange }: Story,
-  to: Backend,
-  status: number,
-  kept: Extract<Kept, { kind: 'stored' }>,
-): Promise<Turn> {
-  if (status < 300) rooms.ejections.succeeded(to.id);
-  if (kept.change === 'opened' || kept.issuesNone === true) rooms.issuers.learn(to.id, kept.issuesNone === undefined);
-  if (kept.change !== 'opened') return { outcome: 'answered', status };
-  rooms.telemetry.record({ type: 'session', change: 'opened' });
-  const { opened: session } = kept;
-  if (session !== undefined) rooms.confirmations.confirm(session);
-  if (!exchange.signal.aborted || session === undefined) return { outcome: 'answered', status };
-  // The client has left without the id: nobody will ever end it.
-  await rooms.sessions.end(session.id).catch(() => {});
+/** The client has not seen the id, and never will: nobody would end it. */
+async function takeBack(rooms: Rooms, session: Session, to: Backend, exchange: Exchange): Promise<void> {
+  await rooms.unregister(session.id);
   rooms.migrator.discard(session, to, exchange);
-  return { outcome: 'abandoned', status: 499 };
 }
 
 async function declined(
@@ -91,16 +78,14 @@ function failed(
   rooms: Rooms,
   story: Story,
   to: Backend,
-  memory: RememberingSink,
   attempt: Exclude<Certain, { kind: 'answered' }>,
 ): Turn | Promise<Turn> {
-  if (attempt.kind === 'abandoned') return brokenOff(rooms, story, to, memory);
+  if (attempt.kind === 'abandoned') return { outcome: 'abandoned', status: 499 };
   if (attempt.kind !== 'lost') {
     if (attempt.kind === 'unsent') rooms.ejections.failed(to.id);
     return untouched(rooms, story, to, attempt);
   }
   blame(rooms, to, attempt.cause);
-  closeIssued(rooms, story, to, memory);
   story.losses += 1;
   story.tried.set(to.id, 'lost');
   const refusal = isTimeout(attempt.cause) ? NO_ANSWER : OUTCOME_UNKNOWN;
@@ -111,37 +96,39 @@ function failed(
   return 'again';
 }
 
-/** By us: the client has left, or the answer has no end. */
-function brokenOff(rooms: Rooms, story: Story, to: Backend, memory: RememberingSink): Turn {
-  closeIssued(rooms, story, to, memory);
-  if (story.exchange.signal.aborted) return { outcome: 'abandoned', status: 499 };
-  blame(rooms, to, new Error('its answer to initialize is too long'));
-  return refused(story, ANSWER_TOO_LONG);
-}
-
 function blame(rooms: Rooms, to: Backend, cause: Error): void {
   suspect(rooms, to, cause);
   rooms.ejections.failed(to.id);
 }
 
-function notStored(rooms: Rooms, story: Story, to: Backend, kept: Exclude<Kept, { kind: 'stored' }>): Turn {
+function notStored(
+  rooms: Rooms,
+  story: Story,
+  to: Backend,
+  kept: Exclude<Kept, { kind: 'stored' | 'too-long' }>,
+): Turn {
   if (kept.kind === 'unusable') {
     rooms.telemetry.record({ type: 'unusable-id', backend: to.id, cause: kept.why });
     for (const orphan of kept.orphans) rooms.migrator.discard(orphan, to, story.exchange);
     return refused(story, ID_UNUSABLE);
   }
   if (kept.kind !== 'superseded' && kept.orphan !== undefined) {
+    // The registry may have stored it all the same.
+    void rooms.unregister(kept.orphan.id);
     rooms.migrator.discard(kept.orphan, to, story.exchange);
   }
   return refused(story, kept.kind === 'taken' ? ID_TAKEN : REGISTRY_DOWN);
 }
 
-/** What a backend has opened and then failed is nobody's. */
-function closeIssued(rooms: Rooms, { exchange }: Story, to: Backend, { heldHead }: RememberingSink): void {
+/** What a backend has opened, and then failed or refused, is nobody's. */
+function closeIssued(rooms: Rooms, { exchange }: Story, to: Backend, { heardHead }: RememberingSink): void {
   const { intent } = exchange;
-  if (heldHead === undefined || intent.kind !== 'open') return;
+  if (intent.kind !== 'open') return;
   const nothing = { jsonrpc: '2.0', id: intent.initialize.id, result: {} } as const;
-  for (const id of idsOfIssued(issuedId(heldHead))) {
+  const named = headerValue(exchange.headers, HEADER.session);
+  for (const id of idsOfIssued(issuedId(heardHead))) {
+    // It only repeats what it was asked with.
+    if (id === named) continue;
     const orphan = opened(intent.initialize, nothing, { id, home: to, revision: '', now: 0, text: '' });
     rooms.migrator.discard(orphan, to, exchange);
   }

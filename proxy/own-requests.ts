@@ -24,6 +24,7 @@ export type Said = {
   /** Of a stream, its events. */
   readonly body: Buffer;
   readonly messages: readonly JsonRpcMessage[];
+  /** Known from the head on, even where the answer was broken off after it. */
   readonly issued: Issued;
   readonly result: JsonObject | undefined;
 };
@@ -107,6 +108,7 @@ const BROKEN_OFF: Ended = { kind: 'abandoned' };
 function keepingSink(tooMuch: () => void): { readonly sink: Sink; readonly said: () => Said } {
   let status = 0;
   let headers: RawHeaders = [];
+  let heard: RawHeaders = [];
   let bytes = 0;
   const chunks: Buffer[] = [];
   const messages: JsonRpcMessage[] = [];
@@ -117,6 +119,9 @@ function keepingSink(tooMuch: () => void): { readonly sink: Sink; readonly said:
   }
   const sink: Sink = {
     shown: 'nothing',
+    heard(fields) {
+      heard = fields;
+    },
     head(code, fields) {
       status = code;
       headers = fields;
@@ -135,10 +140,16 @@ function keepingSink(tooMuch: () => void): { readonly sink: Sink; readonly said:
     end() {},
     cut() {},
   };
-  return { sink, said: () => readSaid(status, headers, Buffer.concat(chunks), messages) };
+  return { sink, said: () => readSaid(status, headers, heard, Buffer.concat(chunks), messages) };
 }
 
-function readSaid(status: number, headers: RawHeaders, body: Buffer, events: readonly JsonRpcMessage[]): Said {
+function readSaid(
+  status: number,
+  headers: RawHeaders,
+  heard: RawHeaders,
+  body: Buffer,
+  events: readonly JsonRpcMessage[],
+): Said {
   const parsed = parseMessages(body.toString('utf8'));
   const messages = parsed.kind === 'messages' ? parsed.messages : events;
   const answer = messages.find((message) => 'result' in message);
@@ -147,7 +158,7 @@ function readSaid(status: number, headers: RawHeaders, body: Buffer, events: rea
     headers,
     body,
     messages,
-    issued: issuedId(headers),
+    issued: issuedId(heard),
     result: answer !== undefined && 'result' in answer ? answer.result : undefined,
   };
 }

@@ -9,6 +9,8 @@ export interface Answer {
   end(): Attempt;
   /** The connection broke. */
   broken(cause: Error): Attempt;
+  /** Of a stream: whether a request is still unanswered. */
+  waits?(): boolean;
   /** How the attempt has ended before the backend's answer has: what follows is of no use. */
   over?(): Attempt | undefined;
 }

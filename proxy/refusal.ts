@@ -61,12 +61,6 @@ export const ID_TAKEN: Refusal = {
   code: CODE.server,
   message: 'The server issued a session id that is in use',
 };
-export const ANSWER_TOO_LONG: Refusal = {
-  kind: 'refuse',
-  status: 502,
-  code: CODE.server,
-  message: "The server's answer to initialize is too long",
-};
 export const ID_UNUSABLE: Refusal = {
   kind: 'refuse',
   status: 502,

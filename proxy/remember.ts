@@ -13,13 +13,13 @@ export function mayChange({ intent }: Exchange): boolean {
   return intent.verb === 'end' || intent.messages.some((message) => remembered(message) !== undefined);
 }
 
-/** Of an answer that is held back. */
-const HELD_BYTES = 1024 * 1024;
+export type Holding = KeeperRooms & {
+  /** Told that the attempt is to be broken off: its answer is too long to be held back. */
+  readonly tooLong: () => void;
+};
 
-function bytesOf(part: Part): number {
-  if (part.kind === 'event') return part.event.raw.length;
-  return part.kind === 'chunk' ? part.bytes.length : 0;
-}
+/** Held back of one answer: more than the largest event that is read. Bytes. */
+const HELD_BYTES = 9 * 1024 * 1024;
 
 export class RememberingSink implements Sink {
   readonly #sink: Sink;
@@ -31,20 +31,13 @@ export class RememberingSink implements Sink {
   #bug: Error | undefined;
   #more = true;
   #broken = false;
-  #heldBytes = 0;
-  readonly #tooMuch: (() => void) | undefined;
+  #heard: RawHeaders = [];
+  #bytes = 0;
+  readonly #tooLong: () => void;
 
-  /** `tooMuch` is called when an answer has to be held back that is longer than can be: it is to be broken off. */
-  constructor(
-    sink: Sink,
-    exchange: Exchange,
-    session: Session | undefined,
-    home: Backend,
-    rooms: KeeperRooms,
-    tooMuch?: () => void,
-  ) {
+  constructor(sink: Sink, exchange: Exchange, session: Session | undefined, home: Backend, rooms: Holding) {
     this.#sink = sink;
-    this.#tooMuch = tooMuch;
+    this.#tooLong = rooms.tooLong;
     this.#keeper = createKeeper(exchange, session, home, rooms);
   }
 
@@ -52,10 +45,13 @@ export class RememberingSink implements Sink {
     return this.#sink.shown;
   }
 
-  /** The fields of a head that the client has not been shown. */
-  get heldHead(): RawHeaders | undefined {
-    const [first] = this.#queue;
-    return first?.kind === 'head' ? first.headers : undefined;
+  /** The fields of the backend's head, shown or not; none where none has come. */
+  get heardHead(): RawHeaders {
+    return this.#heard;
+  }
+
+  heard(headers: RawHeaders): void {
+    this.#heard = headers;
   }
 
   head(status: number, headers: RawHeaders): void {
@@ -74,9 +70,10 @@ export class RememberingSink implements Sink {
     this.#push({ kind: 'end' });
   }
 
+  /** What the client has not begun to see can be replaced. */
   cut(): void {
     this.#broken = true;
-    this.#sink.cut();
+    if (this.shown !== 'nothing') this.#sink.cut();
   }
 
   async drained(): Promise<void> {
@@ -96,12 +93,8 @@ export class RememberingSink implements Sink {
   #push(part: Part): boolean {
     if (this.#broken) return true;
     this.#queue.push(part);
-    this.#heldBytes += bytesOf(part);
+    this.#bytes += bytesOf(part);
     this.#pump();
-    if (this.#tooMuch && this.#storing === undefined && this.#heldBytes > HELD_BYTES) {
-      this.#broken = true;
-      this.#tooMuch();
-    }
     return this.#storing === undefined && this.#more;
   }
 
@@ -110,15 +103,24 @@ export class RememberingSink implements Sink {
       const [part] = this.#queue;
       if (part === undefined) return;
       const wanted = this.#keeper.wants(this.#queue);
-      if (wanted === 'more') return;
-      if (wanted !== 'nothing') {
+      if (wanted === 'more') {
+        if (this.#bytes <= HELD_BYTES) return;
+        if (this.#keeper.lenient !== true) return this.#giveUp();
+      } else if (wanted !== 'nothing') {
         this.#storing = this.#store(wanted);
         return;
       }
       this.#queue.shift();
-      this.#heldBytes -= bytesOf(part);
+      this.#bytes -= bytesOf(part);
       this.#more = pass(part, this.#sink);
     }
+  }
+
+  #giveUp(): void {
+    this.#kept = { kind: 'too-long', cause: new Error('the answer is too long before it says what it must') };
+    this.#broken = true;
+    this.#queue = [];
+    this.#tooLong();
   }
 
   async #store(change: Change): Promise<void> {
@@ -132,4 +134,9 @@ export class RememberingSink implements Sink {
     this.#storing = undefined;
     this.#pump();
   }
+}
+
+function bytesOf(part: Part): number {
+  if (part.kind === 'chunk') return part.bytes.length;
+  return part.kind === 'event' ? part.event.raw.length : 0;
 }

@@ -35,6 +35,7 @@ import type { Rooms } from './story.ts';
 import { createStreams } from './streams.ts';
 import type { TelemetryWithMetrics } from './telemetry/telemetry.ts';
 import type { SessionsByState } from './telemetry/metrics.ts';
+import { createUnregister } from './unregister.ts';
 import { createUpstream } from './upstream.ts';
 import type { UpstreamOptions } from './upstream.ts';
 
@@ -107,6 +108,7 @@ export function buildHouse(config: Config, telemetry: TelemetryWithMetrics, give
     streamless: boundedSet(MOST_REMEMBERED),
     endings,
     issuers,
+    unregister: createUnregister(sessions),
     opening: new Map(),
     running: new Map(),
   };

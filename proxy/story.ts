@@ -26,6 +26,7 @@ import type { ReplayPolicy } from './replay-safety.ts';
 import type { Plans } from './plans.ts';
 import type { Quiet } from './quiet.ts';
 import type { Cursor, Streams } from './streams.ts';
+import type { Unregister } from './unregister.ts';
 
 export type Rooms = {
   readonly sessions: Sessions;
@@ -43,6 +44,7 @@ export type Rooms = {
   readonly streamless: BoundedSet;
   /** Sessions that their client is ending, or has ended a moment ago. */
   readonly endings: Endings;
+  readonly unregister: Unregister;
   readonly peers: Peers;
   /** How long an exchange waits for a home before it is refused. */
   readonly holdSeconds: number;

@@ -60,6 +60,7 @@ export function streamAnswer(reading: Reading, status: number): Answer {
       }
       return more;
     },
+    waits: () => pending.size > 0,
     over: () => (doubtful.any && pending.size === 0 ? doubtful.orShow(finished) : undefined),
     end() {
       if (splitter.torn()) return cut(new Error('the stream ended in the middle of an event'));

@@ -10,6 +10,7 @@ import { boundedSet } from '../../../proxy/bounded-set.ts';
 import { createConfirmations } from '../../../proxy/confirmations.ts';
 import { createEndings } from '../../../proxy/endings.ts';
 import { createIssuers } from '../../../proxy/issuers.ts';
+import { createUnregister } from '../../../proxy/unregister.ts';
 import { createEjections } from '../../../proxy/ejections.ts';
 import { createMigrator } from '../../../proxy/migrate.ts';
 import { migrateListening } from '../../../proxy/planned.ts';
@@ -97,6 +98,7 @@ export function newProxies(
       streamless: boundedSet(100),
       endings: createEndings(noPeers()),
       issuers: createIssuers(noPeers(), backends, '', Date.now),
+      unregister: createUnregister(sessions),
       plans,
       quiet,
       peers: noPeers(),
