@@ -16,6 +16,7 @@ import type { Telemetry } from './events.ts';
 import type { Handshake } from './handshake.ts';
 import { agreed, incompatibility, replay } from './journal.ts';
 import type { Orphans } from './orphans.ts';
+import { credentialsOf } from './own-requests.ts';
 import type { Said } from './own-requests.ts';
 import { idsOfIssued } from './session-id.ts';
 
@@ -53,8 +54,10 @@ export async function migrateTo(
   exchange: Exchange,
   reason: MigrationReason,
 ): Promise<Migrated> {
+  // It may be called long after the exchange is over, whose body must not be kept for it.
+  const credentials = credentialsOf(exchange);
   const orphaned = (backendSessionId: string): void =>
-    means.orphans.close({ ...session, backendSessionId }, to, exchange);
+    means.orphans.close({ ...session, backendSessionId }, to, credentials);
   const initialized = await means.handshake.initialize(session, to, exchange, orphaned);
   if (initialized.kind === 'failed') return initialized;
   const { said } = initialized;
@@ -130,7 +133,7 @@ async function tellAndStore(
     const written = await write(means, from, next);
     if (written.kind === 'unknown') {
       streams.discard();
-      void readBack(means, next, to, exchange);
+      void readBack(means, next, to, credentialsOf(exchange));
       return { kind: 'unavailable' };
     }
     const { session: current } = written;
@@ -187,13 +190,13 @@ async function whatIsTrue(means: Means, id: string): Promise<Written> {
 }
 
 /** Cleans up only when it is known that the new backend session is nobody's home. */
-async function readBack(means: Means, next: Session, to: Backend, exchange: Exchange): Promise<void> {
+async function readBack(means: Means, next: Session, to: Backend, credentials: Exchange): Promise<void> {
   const deadline = means.now() + READ_BACK_MS;
   while (means.now() < deadline) {
     await new Promise((resolve) => setTimeout(resolve, READ_BACK_EVERY_MS).unref());
     const written = await whatIsTrue(means, next.id);
     if (written.kind === 'unknown') continue;
-    if (written.session?.backendSessionId !== next.backendSessionId) means.orphans.close(next, to, exchange);
+    if (written.session?.backendSessionId !== next.backendSessionId) means.orphans.close(next, to, credentials);
     return;
   }
 }

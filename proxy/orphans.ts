@@ -19,7 +19,7 @@ const GIVE_UP_AFTER = 600_000;
 const MOST = 10_000;
 const AT_ONCE = 16;
 
-/** Ends early where the backend is not listed any more. `now` is in milliseconds. */
+/** A backend that is not listed is not asked: one that the checks call dead may come back. `now` is in milliseconds. */
 export function createOrphans(upstream: Upstream, backends: Pick<Backends, 'list'>, now: () => number): Orphans {
   const limit = newLimit(AT_ONCE);
   const pauses = new Set<() => void>();
@@ -46,9 +46,10 @@ export function createOrphans(upstream: Upstream, backends: Pick<Backends, 'list
 
   async function close(orphan: Session, at: Backend, goodbye: Exchange): Promise<void> {
     const deadline = now() + GIVE_UP_AFTER;
-    const isOver = (): boolean =>
-      stopped || now() > deadline || !backends.list().some(({ id, origin }) => id === at.id && origin === at.origin);
-    for (let ms = FIRST_PAUSE; !(await limit.run(() => isClosed(orphan, at, goodbye)));) {
+    const isOver = (): boolean => stopped || now() > deadline;
+    const isListed = (): boolean => backends.list().some(({ id, origin }) => id === at.id && origin === at.origin);
+    let ms = FIRST_PAUSE;
+    for (let ask = true; !ask || !(await limit.run(() => isClosed(orphan, at, goodbye))); ask = isListed()) {
       if (isOver()) return;
       await pause(ms);
       if (isOver()) return;
