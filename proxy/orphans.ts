@@ -48,12 +48,11 @@ export function createOrphans(upstream: Upstream, backends: Pick<Backends, 'list
     const deadline = now() + GIVE_UP_AFTER;
     const isOver = (): boolean => stopped || now() > deadline;
     const isListed = (): boolean => backends.list().some(({ id, origin }) => id === at.id && origin === at.origin);
-    let ms = FIRST_PAUSE;
-    for (let ask = true; !ask || !(await limit.run(() => isClosed(orphan, at, goodbye))); ask = isListed()) {
-      if (isOver()) return;
+    let mayAnswer = true;
+    for (let ms = FIRST_PAUSE; !isOver(); ms = Math.min(ms * 2, LONGEST_PAUSE)) {
+      if (mayAnswer && (await limit.run(() => isClosed(orphan, at, goodbye)))) return;
       await pause(ms);
-      if (isOver()) return;
-      ms = Math.min(ms * 2, LONGEST_PAUSE);
+      mayAnswer = isListed();
     }
   }
 

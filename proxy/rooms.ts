@@ -9,6 +9,7 @@ import type { DrainableBackends, Marks } from './backends/drains.ts';
 import { reportedBackends } from './backends/releases.ts';
 import type { Config } from './config.ts';
 import { createConfirmations } from './confirmations.ts';
+import type { Confirmations } from './confirmations.ts';
 import { HEADER } from './contract.ts';
 import type { Backend, Backends, Exchange, RawHeaders, Session, Sessions } from './contract.ts';
 import { createEjections } from './ejections.ts';
@@ -78,16 +79,12 @@ export function buildHouse(config: Config, telemetry: TelemetryWithMetrics, give
   const registry = openRegistry(config, record, given.sessions, (answers) => issuers.hear(answers));
   const confirmations = createConfirmations(Date.now);
   const self = randomUUID();
-  const hearing = {
-    mark: [...(given.mark ?? []), HEADER.affinityVia, self],
-    onDisconnect: (origin: string): void => confirmations.disconnected(origin),
-    onRotation: createRotate(registry.sessions, randomUUID),
-  };
+  const hearing = hearingOf(given, self, confirmations, registry.sessions);
   const ways = openWays(config, record, { ...given, ...hearing }, registry.drains);
-  const { upstream, backends, zone, found, answers, leave } = ways;
-  const { sessions, orders, watched, activity, peers, settleMs } = registry;
+  const { upstream, backends } = ways;
+  const { sessions, activity, peers } = registry;
   const shared = { sessions, backends, upstream, telemetry, now: Date.now, draw: Math.random, token: randomUUID };
-  const plans = createPlans({ ...shared, orders, watched, settleMs, chaos: config.chaosMigrate });
+  const plans = createPlans({ ...shared, ...registry, chaos: config.chaosMigrate });
   const quiet = createQuiet(activity, (session) => plans.watches(session), randomUUID);
   plans.onChange(() => quiet.watchedMore());
   const moves = openMoves({ ...shared, peers, confirmations });
@@ -97,12 +94,12 @@ export function buildHouse(config: Config, telemetry: TelemetryWithMetrics, give
     ...config,
     ...shared,
     ...moves,
-    zone,
+    zone: ways.zone,
     plans,
     quiet,
     peers,
     heard: hearOf(backends),
-    answers,
+    answers: ways.answers,
     confirmations,
     ejections: createEjections(Date.now),
     streamless: boundedSet(MOST_REMEMBERED),
@@ -112,26 +109,35 @@ export function buildHouse(config: Config, telemetry: TelemetryWithMetrics, give
     opening: new Map(),
     running: new Map(),
   };
-  const stopMigrating = migrateListening(rooms);
   countFor(telemetry, sessions, backends);
+  const stopMigrating = migrateListening(rooms);
   return {
     router: createRouter(rooms),
     self,
     elsewhere: config.passthrough ? createPassthrough({ ...config, ...rooms, self }) : undefined,
     backends,
-    orders,
+    orders: registry.orders,
     byHash: registry.byHash,
     countByBackend: () => registry.byHash?.count() ?? sessions.countByBackend(),
     running: rooms.running,
     discard: (session, at) => moves.migrator.discard(session, at, unasked(session, endpointOf(session, config))),
     streamsByBackend: () => moves.streams.byBackend(),
-    found,
+    found: ways.found,
     async close() {
       stopMigrating();
       for (const one of [plans, moves, endings, issuers]) one.close();
-      await leave();
+      await ways.leave();
       await registry.close();
     },
+  };
+}
+
+/** What is said to every backend, and who is told of what it does. */
+function hearingOf(given: Given, self: string, confirmations: Confirmations, sessions: Sessions) {
+  return {
+    mark: [...(given.mark ?? []), HEADER.affinityVia, self],
+    onDisconnect: (origin: string): void => confirmations.disconnected(origin),
+    onRotation: createRotate(sessions, randomUUID),
   };
 }
 

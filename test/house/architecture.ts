@@ -99,6 +99,7 @@ const LEVELS: readonly (readonly string[])[] = [
     'issuers',
     'rotation',
     'peer-streams',
+    'prepared-streams',
     'forward',
     'lookup',
     'open',

@@ -40,7 +40,9 @@ export async function rawListen(url: string, id: string): Promise<RawStream> {
   return {
     heard,
     over: () => over,
-    hears: (said) => until(`${said} is heard`, () => heard.includes(said)).then(() => {}),
+    async hears(said) {
+      await until(`${said} is heard`, () => heard.includes(said));
+    },
     leave: () => leaving.abort(),
   };
 }
