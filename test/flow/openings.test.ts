@@ -138,9 +138,9 @@ describe('all backends answer initialize with', () => {
     expect(seen.status).toBe(code);
     expect(seen.id).toBe('');
     expect(all.map(times)).toEqual([1, 1, 0]);
-    if (code === 200)
-      expect(seen.message).toMatchObject({ id: 0, error: { message: expect.stringContaining('said') } });
-    if (what !== '502' && code === 502) expect(JSON.stringify(seen.message)).toContain('outcome is unknown');
+    const own = code === 502 && what !== '502';
+    const words = code === 200 ? 'said' : own ? 'outcome is unknown' : '';
+    expect(JSON.stringify(seen.message ?? '')).toContain(words);
     // A second client is not told 503 only because they have just failed.
     expect((await rawOpen(proxy.url)).status).toBe(code);
   });
