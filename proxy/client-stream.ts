@@ -35,8 +35,13 @@ export class ClientStream {
     return this.#session;
   }
 
-  /** What it is attached to: this home, or a later one; undefined where it must be attached first. */
-  at({ epoch, home }: Session): Attachment | undefined {
+  /**
+   * What it is attached to: this home, for which it may have been prepared, or a later one; undefined where it must be
+   * attached first.
+   */
+  attachedTo(session: Session): Attachment | undefined {
+    if (this.#prepared.has(session.backendSessionId)) this.moved(session);
+    const { epoch, home } = session;
     const there = this.#current?.session;
     if (there === undefined || there.epoch < epoch) return undefined;
     return there.epoch > epoch || there.home.id === home.id ? this.#current : undefined;
@@ -68,7 +73,8 @@ export class ClientStream {
     const { backendSessionId } = housed;
     const there = this.#prepared.get(backendSessionId);
     if (there !== undefined && !there.over) return there.begun;
-    for (const [other] of [...this.#prepared].slice(0, this.#prepared.size - MOST_PREPARED + 1)) this.discard(other);
+    const [oldest] = this.#prepared.keys();
+    if (oldest !== undefined && this.#prepared.size >= MOST_PREPARED) this.discard(oldest);
     const attachment = new Attachment(housed, to, this.#parts.client, this.#parts.listenAt(housed, to));
     this.#prepared.set(backendSessionId, attachment);
     return attachment.begun;
@@ -80,9 +86,10 @@ export class ClientStream {
     this.#prepared.delete(backendSessionId);
   }
 
-  /** The session has this home now, or none: the old one is left. */
+  /** The session has this home now, or none: the old one is left. What was true earlier changes nothing. */
   moved(now: Session | undefined): void {
-    if (now?.epoch === this.#session.epoch && now.home.id === this.#session.home.id) return;
+    const { epoch, home } = this.#session;
+    if (now !== undefined && (now.epoch < epoch || (now.epoch === epoch && now.home.id === home.id))) return;
     const next = now && this.#prepared.get(now.backendSessionId);
     const left = this.#current;
     if (now !== undefined && next !== undefined) {

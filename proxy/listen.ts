@@ -23,7 +23,7 @@ export async function listen(
 ): Promise<Turn> {
   const stream = (story.stream ??= openStream(rooms, story, session));
   // It may have been attached there already, while the session got its home, or to a later one.
-  const attachment = stream.at(session) ?? (await attach(rooms, story, stream, exchange, session, to));
+  const attachment = stream.attachedTo(session) ?? (await attach(rooms, story, stream, exchange, session, to));
   return afterAttachment(rooms, story, stream, attachment);
 }
 
@@ -109,7 +109,7 @@ async function attach(
   const { cursor } = story;
   const attached = story.listening === undefined ? () => {} : await rooms.streams.reattach();
   // The session may have moved while it waited.
-  const there = stream.at(session);
+  const there = stream.attachedTo(session);
   if (there !== undefined) {
     attached();
     return there;

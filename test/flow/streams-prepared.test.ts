@@ -42,14 +42,14 @@ async function begin(count = 1, flags: readonly string[] = []): Promise<Scene> {
   return { a, b, proxies, url: proxies[0]!.url };
 }
 
-/** A session at a, over its handshake. */
-async function open({ url, a }: Scene) {
+/** A session over its handshake, at a where nothing else is said. */
+async function open({ url, a }: Scene, where: 'at a' | 'anywhere' = 'at a') {
   for (;;) {
     const { id } = await rawOpen(url);
     const post = (message: object) => rawPost(url, message, { 'mcp-session-id': id });
     await post({ method: 'notifications/initialized' });
     await post({ id: 1, method: 'tools/list' });
-    if (!a.sessions.has(id)) {
+    if (where === 'at a' && !a.sessions.has(id)) {
       await rawStatus(url, 'DELETE', id);
       continue;
     }
@@ -237,6 +237,21 @@ test('the old home is heard until the new stream is attached, then the new one, 
   const counted = (name: string) => Array.from({ length: 50 }, (_, at) => `${name} ${at}`);
   expect(stream.heard).toEqual([...counted('old'), ...counted('new'), 'b 0']);
   await until('the old home has none', () => openStreams(scene.a).length === 0);
+});
+
+test('a stream outlives any number of migrations, one after the other', async () => {
+  const scene = await begin(1, ['--chaos-migrate=on', '--hold-seconds=1']);
+  const { call, listen } = await open(scene, 'anywhere');
+  const stream = await listen();
+  const start = performance.now();
+  let calls = 0;
+  while (calls < 40 || performance.now() - start < 1_500) {
+    calls += 1;
+    expect(await call()).toBe(200);
+  }
+  await until('each call is heard', () => stream.heard.length === calls);
+  expect([stream.over(), migrations(scene).length >= calls]).toEqual([false, true]);
+  expect(streamEvents(scene).filter((one) => one !== 'reattached')).toEqual(['opened']);
 });
 
 describe('a home that does not become it', () => {
