@@ -4,6 +4,8 @@ import type { Backend, JsonObject, Peers, PreparedStreams, Session } from './con
 import { isObject } from './jsonrpc.ts';
 import type { Streams } from './streams.ts';
 
+type Held = Pick<Streams, 'prepare' | 'discard' | 'named'>;
+
 const PREPARE = 'prepare-streams';
 const DISCARD = 'discard-streams';
 
@@ -16,7 +18,7 @@ export interface PeerStreams {
 }
 
 /** `waitMs`: how long other proxies are waited for, in milliseconds. */
-export function createPeerStreams(streams: Streams, peers: Peers, waitMs: number): PeerStreams {
+export function createPeerStreams(streams: Held, peers: Peers, waitMs: number): PeerStreams {
   const undo = [
     peers.on(PREPARE, (message) => prepareFor(streams, message)),
     peers.on(DISCARD, (message) => discardFor(streams, message)),
@@ -55,7 +57,7 @@ async function askOthers(peers: Peers, ms: number, message: JsonObject): Promise
   return complete ? 'attached' : 'late';
 }
 
-async function prepareFor(streams: Streams, message: JsonObject): Promise<JsonObject | undefined> {
+async function prepareFor(streams: Held, message: JsonObject): Promise<JsonObject | undefined> {
   const { hash, backendSessionId, epoch, home } = message;
   const session = typeof hash === 'string' ? streams.named(hash) : undefined;
   if (session === undefined || typeof backendSessionId !== 'string' || typeof epoch !== 'number') return undefined;
@@ -68,7 +70,7 @@ async function prepareFor(streams: Streams, message: JsonObject): Promise<JsonOb
   return { state: await prepared.ready() };
 }
 
-function discardFor(streams: Streams, { hash, backendSessionId }: JsonObject): undefined {
+function discardFor(streams: Held, { hash, backendSessionId }: JsonObject): undefined {
   const session = typeof hash === 'string' ? streams.named(hash) : undefined;
   if (session !== undefined && typeof backendSessionId === 'string') streams.discard(session.id, backendSessionId);
   return undefined;

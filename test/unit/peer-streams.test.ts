@@ -1,0 +1,96 @@
+/** Streams that other proxies hold are attached to what may become the home of their session, and closed if it does not. */
+
+import { hash } from 'node:crypto';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import type { Answers, JsonObject, Peers, Session } from '../../proxy/contract.ts';
+import { createPeerStreams } from '../../proxy/peer-streams.ts';
+import type { Streams } from '../../proxy/streams.ts';
+import { migrated, newSession } from '../house/sessions.ts';
+
+beforeEach(() => void vi.useFakeTimers());
+afterEach(() => void vi.useRealTimers());
+
+type Handler = Parameters<Peers['on']>[1];
+
+/** Proxies that hear each other at once; `complete` is what those say who answer. */
+function newNetwork() {
+  const proxies: Map<string, Handler>[] = [];
+  return (complete = true): Peers => {
+    const own = new Map<string, Handler>();
+    proxies.push(own);
+    const others = () => proxies.filter((one) => one !== own);
+    const all = (topic: string, message: JsonObject) =>
+      Promise.all(others().map(async (one) => (await one.get(topic)?.(message)) ?? {}));
+    return {
+      ask: async (topic, message): Promise<Answers> => ({ answers: await all(topic, message), complete }),
+      tell: (topic, message) => void all(topic, message),
+      on(topic, f) {
+        own.set(topic, f);
+        return () => void own.delete(topic);
+      },
+      close() {},
+    };
+  };
+}
+
+/** Streams of one session, or of none, that write down what becomes of them. */
+function newStreams(session: Session | undefined, state: 'attached' | 'refused' = 'attached') {
+  const log: string[] = [];
+  const discard = (_id: string, backendSessionId: string) => void log.push(`discard ${backendSessionId}`);
+  const streams: Pick<Streams, 'prepare' | 'discard' | 'named'> = {
+    prepare(housed, to) {
+      log.push(`prepare ${housed.backendSessionId} ${housed.epoch} ${to.id}`);
+      return { ready: async () => state, discard: () => discard(housed.id, housed.backendSessionId) };
+    },
+    discard,
+    named: (asked) => (session !== undefined && asked === hash('sha256', session.id) ? session : undefined),
+  };
+  return { log, streams };
+}
+
+function begin(theirs: ReturnType<typeof newStreams>, mine = newStreams(undefined), complete = true) {
+  const join = newNetwork();
+  const own = createPeerStreams(mine.streams, join(complete), 1_000);
+  createPeerStreams(theirs.streams, join(), 1_000);
+  return own;
+}
+
+const session = newSession();
+const next = { ...migrated(session, 'b'), backendSessionId: 'next' };
+const to = { ...next.home, draining: false, suspect: false };
+
+test('another proxy’s stream is attached, and left when that is said', async () => {
+  const theirs = newStreams(session);
+  const prepared = begin(theirs).prepare(next, to);
+  expect(await prepared.ready()).toBe('attached');
+  expect(theirs.log).toEqual(['prepare next 1 b']);
+  prepared.discard();
+  await vi.advanceTimersByTimeAsync(0);
+  expect(theirs.log).toEqual(['prepare next 1 b', 'discard next']);
+});
+
+test('it is left when nothing more is said within 30 s', async () => {
+  const theirs = newStreams(session);
+  await begin(theirs).prepare(next, to).ready();
+  await vi.advanceTimersByTimeAsync(29_999);
+  expect(theirs.log).toEqual(['prepare next 1 b']);
+  await vi.advanceTimersByTimeAsync(1);
+  expect(theirs.log).toEqual(['prepare next 1 b', 'discard next']);
+});
+
+test.each([
+  ['attached', 'attached', true, 'attached'],
+  ['refused', 'attached', true, 'refused'],
+  ['attached', 'refused', true, 'refused'],
+  ['attached', 'attached', false, 'late'],
+  ['refused', 'attached', false, 'refused'],
+] as const)('ours %s, theirs %s, all have answered: %s → %s', async (ours, state, complete, ready) => {
+  const own = begin(newStreams(session, state), newStreams(session, ours), complete);
+  expect(await own.prepare(next, to).ready()).toBe(ready);
+});
+
+test('a proxy to which nobody of that session listens attaches nothing', async () => {
+  const theirs = newStreams(newSession());
+  expect(await begin(theirs).prepare(next, to).ready()).toBe('attached');
+  expect(theirs.log).toEqual([]);
+});
