@@ -7,6 +7,7 @@ import type {
   Fate,
   JsonRpcId,
   JsonRpcNotification,
+  Known,
   Migrated,
   Session,
   Sink,
@@ -46,13 +47,18 @@ export async function certain(
   if (attempt.doubt === 'weak' && rooms.confirmations.holds(session, KNOWN_MS)) return show();
   const known = await rooms.migrator.knows(session, to, story.exchange);
   if (known === 'known') rooms.confirmations.confirm(session);
-  if (known === 'known' || known === 'unclear') return show();
-  if (known !== 'unknown') {
+  if (known === 'known' || known === 'unclear' || isDraining(known)) return show();
+  if (known !== 'unknown' && known.kind === 'unsent') {
     // It has died since: what else it had to say of the session cannot be learnt.
     return attempt.doubt === 'weak' ? show() : { kind: 'lost', cause: known.cause, unanswered: attempt.unanswered };
   }
   const cause = new Error('the home does not know the session');
   return { kind: 'lost', cause, unanswered: attempt.unanswered, forgotten: true };
+}
+
+/** A home that drains holds its sessions still. */
+function isDraining(known: Exclude<Known, 'known' | 'unclear'>): boolean {
+  return known !== 'unknown' && known.kind === 'marked' && known.mark === 'draining';
 }
 
 /** Nothing ran there. Another proxy may have migrated the session already: the registry is asked before we do. */

@@ -308,8 +308,13 @@ export interface Peers {
 
 export type Unsent = Extract<Attempt, { kind: 'unsent' }>;
 
-/** Whether a home knows a session, as its answer to a ping proves; `unclear`: it proves neither. */
-export type Known = 'known' | 'unknown' | 'unclear' | Unsent;
+export type Marked = Extract<Attempt, { kind: 'marked' }>;
+
+/**
+ * Whether a home knows a session, as its answer to a ping proves; `unclear`: it proves neither. A home that marks its
+ * answer says nothing of the session: it drains, or another task is at its address.
+ */
+export type Known = 'known' | 'unknown' | 'unclear' | Unsent | Marked;
 
 /** One attempt at one backend. Never throws, never retries. */
 export interface Upstream {

@@ -89,7 +89,7 @@ async function exchangeWith(
   if (exchange.intent.kind === 'open') return open(rooms, story, exchange, to);
   if (session === undefined) return settle(rooms, story, undefined, to, await plain(rooms, story, exchange, to));
   if (isEnding(exchange)) await rooms.endings.begin(session.id);
-  const before = await askBefore(rooms, story, session, to);
+  const before = await askBefore(rooms, story, exchange, session, to);
   if (before !== undefined) return before;
   if (!mayChange(exchange)) {
     const attempt = await rooms.upstream.send(exchange, session, to, story.sink);
@@ -125,10 +125,16 @@ const CONFIRMED_MS = 4_000;
  * What must not run twice cannot be sent again after an answer that says "unknown session": a handler may have run, and
  * have ended the session itself. So a home that may have been restarted is asked before.
  */
-async function askBefore(rooms: Rooms, story: Story, session: Session, to: Backend): Promise<Turn | undefined> {
-  if (mayReplay(messagesOf(story.exchange), session.safeTools, rooms.replay)) return undefined;
+async function askBefore(
+  rooms: Rooms,
+  story: Story,
+  exchange: Exchange,
+  session: Session,
+  to: Backend,
+): Promise<Turn | undefined> {
+  if (mayReplay(messagesOf(exchange), session.safeTools, rooms.replay)) return undefined;
   if (rooms.confirmations.holds(session, CONFIRMED_MS) || rooms.streams.reaches(session)) return undefined;
-  const known = await rooms.migrator.knows(session, to, story.exchange);
+  const known = await rooms.migrator.knows(session, to, exchange);
   if (known === 'known') rooms.confirmations.confirm(session);
   if (known === 'known' || known === 'unclear') return undefined;
   return untouched(rooms, story, to, known === 'unknown' ? GONE : known);

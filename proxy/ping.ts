@@ -35,8 +35,7 @@ export function createKnows(upstream: Upstream, token: () => string): Knows {
 
   async function knows(session: Session, home: Backend, exchange: Exchange, again: boolean): Promise<Known> {
     const { attempt, said } = await ping(session, home, exchange);
-    if (attempt.kind === 'unsent') return attempt;
-    if (attempt.kind === 'marked') return 'unknown';
+    if (attempt.kind === 'unsent' || attempt.kind === 'marked') return attempt;
     const answer: PingAnswer = { ...said, sessionId: session.backendSessionId };
     const verdict = verdictOf(answer);
     // A stream may say so, and end without a message.

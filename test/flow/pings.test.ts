@@ -1,0 +1,85 @@
+/** A ping before a call that must not run twice: what it proves, what it must not do, and how seldom it is sent. */
+
+import { afterEach, describe, expect, test } from 'vitest';
+import { rawOpen, rawPost, rawStatus } from '../house/by-hand.ts';
+import { type TestProxy, startProxy } from '../house/flow.ts';
+import { type Asked, type Plain, sayJson, sayText, startPlain } from '../house/plain.ts';
+
+const undo: (() => Promise<unknown>)[] = [];
+afterEach(async () => {
+  for (const one of undo.splice(0).toReversed()) await one();
+});
+
+type Scene = { readonly all: readonly Plain[]; readonly proxy: TestProxy };
+
+async function begin(names: readonly string[] = ['a']): Promise<Scene> {
+  const all = await Promise.all(names.map(startPlain));
+  undo.push(...all.map((one) => () => one.close()));
+  const proxy = await startProxy(
+    all.map(({ origin }) => origin),
+    [],
+  );
+  undo.push(() => proxy.stop());
+  return { all, proxy };
+}
+
+async function open({ proxy }: Scene) {
+  const { id } = await rawOpen(proxy.url);
+  const post = (message: object) => rawPost(proxy.url, message, { 'mcp-session-id': id });
+  await post({ method: 'notifications/initialized' });
+  const call = (name: string) => post({ id: 2, method: 'tools/call', params: { name } });
+  return { id, call, count: async () => textOf((await call('count')).message) };
+}
+
+function textOf(message: unknown): string {
+  return /"text":"(?<text>[^"]*)"/.exec(JSON.stringify(message))?.groups?.['text'] ?? JSON.stringify(message);
+}
+
+/** The backends close all connections and keep their sessions: the proxy cannot know that they were not restarted. */
+async function disconnect({ all, proxy }: Scene): Promise<void> {
+  for (const one of all) {
+    const kept = [...one.sessions];
+    await one.restart();
+    for (const [id, counted] of kept) one.sessions.set(id, counted);
+  }
+  await fetch(`${proxy.opsUrl}/healthz`);
+}
+
+const migrations = ({ proxy }: Scene) =>
+  proxy.events.flatMap((event) => (event.type === 'migration' ? [`${event.reason} ${event.outcome}`] : []));
+const times = ({ all }: Scene, what: string) => all.flatMap(({ asked }) => asked).filter((one) => one === what).length;
+
+describe('a home that drains, and marks its answers', () => {
+  const drains =
+    (since: { readonly begun: boolean }) =>
+    ({ request, response, known }: Asked): boolean => {
+      if (!since.begun || !known || request.headers['mcp-affinity-stay'] !== undefined) return false;
+      response.setHeader('mcp-affinity-mark', 'draining');
+      sayJson(response, 421, { id: null, error: { code: -32_000, message: 'This backend is draining' } });
+      return true;
+    };
+
+  test('keeps its sessions where no other backend is left', async () => {
+    const scene = await begin();
+    const { count } = await open(scene);
+    const since = { begun: false };
+    scene.all[0]!.before = drains(since);
+    const counted = [await count()];
+    since.begun = true;
+    for (let at = 0; at < 2; at += 1) {
+      await disconnect(scene);
+      counted.push(await count());
+    }
+    expect([counted, migrations(scene), times(scene, 'initialize')]).toEqual([['a1', 'a2', 'a3'], [], 1]);
+  });
+
+  test('loses its sessions to another backend because it drains, not because it has forgotten them', async () => {
+    const scene = await begin(['a', 'b']);
+    const { count } = await open(scene);
+    const home = scene.all.find(({ sessions }) => sessions.size > 0);
+    await disconnect(scene);
+    home!.before = drains({ begun: true });
+    await count();
+    expect(migrations(scene)).toEqual(['drain migrated']);
+  });
+});
