@@ -21,7 +21,10 @@ import type { Rooms, Story, Turn } from './story.ts';
 /** Where the trouble is with all of them it is ours indeed, and each try costs what we have too little of. */
 const MOST_TRIED = 8;
 
-export type Certain = Exclude<Attempt, { kind: 'doubtful' | 'declined' }>;
+/** `doubted`: its words may say that the home does not know the session, so they confirm nothing. */
+export type Certain =
+  | Exclude<Attempt, { kind: 'doubtful' | 'declined' | 'answered' }>
+  | (Extract<Attempt, { kind: 'answered' }> & { readonly doubted?: true });
 /** The home itself says, by its answer to a ping, that it does not know the session. Nothing of the exchange was sent. */
 type Gone = { readonly kind: 'gone' };
 export const GONE: Gone = { kind: 'gone' };
@@ -42,7 +45,10 @@ export async function certain(
 ): Promise<Certain> {
   if (attempt.kind === 'declined') return certain(rooms, story, undefined, to, attempt.show());
   if (attempt.kind !== 'doubtful') return attempt;
-  const show = (): Promise<Certain> => certain(rooms, story, undefined, to, attempt.show());
+  const show = async (): Promise<Certain> => {
+    const shown = await certain(rooms, story, undefined, to, attempt.show());
+    return shown.kind === 'answered' ? { ...shown, doubted: true } : shown;
+  };
   if (session === undefined || (rooms.endings.has(session.id) && !isEnding(story.exchange))) return show();
   if (attempt.doubt === 'weak' && rooms.confirmations.holds(session, KNOWN_MS)) return show();
   const known = await rooms.migrator.knows(session, to, story.exchange);

@@ -153,7 +153,9 @@ function settle(
 ): Turn | Promise<Turn> {
   switch (attempt.kind) {
     case 'answered':
-      if (session !== undefined && attempt.status < 300) rooms.confirmations.confirm(session);
+      if (session !== undefined && attempt.status < 300 && attempt.doubted !== true) {
+        rooms.confirmations.confirm(session);
+      }
       return { outcome: 'answered', status: attempt.status };
     case 'abandoned':
       return { outcome: 'abandoned', status: 499 };

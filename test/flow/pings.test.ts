@@ -1,6 +1,6 @@
 /** A ping before a call that must not run twice: what it proves, what it must not do, and how seldom it is sent. */
 
-import { afterEach, describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, test, vi } from 'vitest';
 import { rawOpen, rawPost, rawStatus } from '../house/by-hand.ts';
 import { type TestProxy, startProxy } from '../house/flow.ts';
 import { type Asked, type Plain, sayJson, sayText, startPlain } from '../house/plain.ts';
@@ -81,5 +81,26 @@ describe('a home that drains, and marks its answers', () => {
     home!.before = drains({ begun: true });
     await count();
     expect(migrations(scene)).toEqual(['drain migrated']);
+  });
+});
+
+describe('a home that has dropped a session, and says so in words of its own', () => {
+  test('is asked although its client calls all the time', async () => {
+    // What is said within a second of an answer that confirmed the session need not be doubted.
+    let now = Date.now();
+    vi.spyOn(Date, 'now').mockImplementation(() => now);
+    undo.push(async () => vi.restoreAllMocks());
+    const scene = await begin();
+    const [a] = scene.all;
+    a!.unknown = ({ response }) =>
+      sayJson(response, 200, { id: null, error: { code: -32_600, message: 'Invalid Request' } });
+    const { call } = await open(scene);
+    await call('count');
+    a!.sessions.clear();
+    for (let at = 0; at < 3; at += 1) {
+      now += 600;
+      await call('read');
+    }
+    expect(migrations(scene)).toEqual(['lost migrated']);
   });
 });
