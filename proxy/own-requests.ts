@@ -13,7 +13,7 @@ import type {
   Upstream,
 } from './contract.ts';
 import { withoutHeaders } from './headers.ts';
-import { parseMessages } from './jsonrpc.ts';
+import { idsOf, isResponse, parseMessages, takeAnswers } from './jsonrpc.ts';
 import { issuedId } from './session-id.ts';
 import type { Issued } from './session-id.ts';
 
@@ -85,6 +85,9 @@ export function versionOf({ protocolVersion }: Session): RawHeaders {
   return protocolVersion >= FIRST_NAMED_REVISION ? [HEADER.protocolVersion, protocolVersion] : [];
 }
 
+/** Milliseconds that a stream may go on after it has answered: some servers never end it. */
+const ENDING_MS = 200;
+
 /** Sends it, and reads the whole answer. Whatever takes longer than `ms` is broken off. Never throws. */
 export async function ask(
   upstream: Upstream,
@@ -93,10 +96,20 @@ export async function ask(
   to: Backend,
   ms = ANSWER_MS,
 ): Promise<Asked> {
-  const tooMuch = new AbortController();
-  const { sink, said } = keepingSink(() => tooMuch.abort());
-  const signal = AbortSignal.any([AbortSignal.timeout(ms), tooMuch.signal]);
-  const attempt = await upstream.send({ ...exchange, signal }, session, to, sink);
+  const enough = new AbortController();
+  const waited = new Set(idsOf(exchange));
+  const take = takeAnswers(waited);
+  let ending: NodeJS.Timeout | undefined;
+  const onEvent = (messages: readonly JsonRpcMessage[]): void => {
+    for (const message of messages.filter(isResponse)) take(message);
+    if (waited.size === 0) ending ??= setTimeout(() => enough.abort(), ENDING_MS).unref();
+  };
+  const { sink, said } = keepingSink(() => enough.abort(), onEvent);
+  const signal = AbortSignal.any([AbortSignal.timeout(ms), enough.signal]);
+  const sent = await upstream.send({ ...exchange, signal }, session, to, sink);
+  clearTimeout(ending);
+  const answered = sent.kind === 'abandoned' && ending !== undefined;
+  const attempt: Attempt = answered ? { kind: 'answered', status: said().status } : sent;
   const shown = attempt.kind === 'doubtful' || attempt.kind === 'declined' ? attempt.show() : attempt;
   // What was shown once raises no further doubt.
   const ended: Ended = shown.kind === 'doubtful' || shown.kind === 'declined' ? BROKEN_OFF : shown;
@@ -105,7 +118,10 @@ export async function ask(
 const BROKEN_OFF: Ended = { kind: 'abandoned' };
 
 /** A sink that keeps what it gets, up to a bound. */
-function keepingSink(tooMuch: () => void): { readonly sink: Sink; readonly said: () => Said } {
+function keepingSink(
+  tooMuch: () => void,
+  onEvent: (messages: readonly JsonRpcMessage[]) => void,
+): { readonly sink: Sink; readonly said: () => Said } {
   let status = 0;
   let headers: RawHeaders = [];
   let heard: RawHeaders = [];
@@ -130,6 +146,7 @@ function keepingSink(tooMuch: () => void): { readonly sink: Sink; readonly said:
       if (!count(event.raw)) return true;
       chunks.push(event.raw);
       messages.push(...event.messages);
+      onEvent(event.messages);
       return true;
     },
     chunk(raw) {

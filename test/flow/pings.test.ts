@@ -104,3 +104,32 @@ describe('a home that has dropped a session, and says so in words of its own', (
     expect(migrations(scene)).toEqual(['lost migrated']);
   });
 });
+
+describe('a server that does not end its streams', () => {
+  const answerWithoutEnd = ({ response, id }: Asked, result: object) => {
+    response.writeHead(200, { 'content-type': 'text/event-stream' });
+    response.write(`data: ${JSON.stringify({ jsonrpc: '2.0', id, result })}\n\n`);
+    return true;
+  };
+
+  test('answers a ping all the same', async () => {
+    const scene = await begin();
+    const { call } = await open(scene);
+    scene.all[0]!.before = (asked) => asked.what === 'ping' && answerWithoutEnd(asked, {});
+    await disconnect(scene);
+    const start = performance.now();
+    expect((await call('count')).status).toBe(200);
+    expect(performance.now() - start).toBeLessThan(3000);
+    expect(times(scene, 'ping')).toBe(1);
+  });
+
+  test('can become the new home', async () => {
+    const scene = await begin();
+    const { count } = await open(scene);
+    await scene.all[0]!.restart();
+    const result = { protocolVersion: '2025-11-25', capabilities: { tools: {} }, serverInfo: { name: 'x', version: '1' } };
+    scene.all[0]!.after = (asked) => asked.what === 'initialize' && answerWithoutEnd(asked, result);
+    expect(await count()).toBe('a1');
+    expect(migrations(scene)).toEqual(['lost migrated']);
+  });
+});
