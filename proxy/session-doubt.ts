@@ -71,17 +71,17 @@ export type PingAnswer = Answered & {
 };
 
 /**
- * What the answer to a ping with the session's id proves. `ask-as-stranger`: it may be what this server says of every
- * session that it does not know, or of every ping; its answer to an id that it never issued tells which. `unclear`: it
- * refuses the caller, is overloaded or broken, which says nothing of one session.
+ * What the answer to a ping with the session's id proves. `rejected`: without a word of the session, so it may be what
+ * this server says of every ping, or of its parameters. `unclear`: it refuses the caller, is overloaded or broken, which
+ * says nothing of one session.
  */
-export function verdictOf({ status, body, messages }: PingAnswer): 'known' | 'unknown' | 'unclear' | 'ask-as-stranger' {
+export function verdictOf({ status, body, messages }: PingAnswer): 'known' | 'unknown' | 'unclear' | 'rejected' {
   if (saysMethodNotFound(messages)) return 'known';
   if (status < 300 && messages.some((message) => 'result' in message)) return 'known';
   const text = body.length > 0 ? body.subarray(0, COMPLAINT_BYTES).toString('utf8') : JSON.stringify(messages);
-  if (status === 404 || status === 410 || wordsOf(text).namesSession) return 'unknown';
+  if (wordsOf(text).namesSession) return 'unknown';
   const complains = status < 300 && messages.some((message) => 'error' in message);
-  return status === 400 || complains ? 'ask-as-stranger' : 'unclear';
+  return status === 404 || status === 410 || status === 400 || complains ? 'rejected' : 'unclear';
 }
 
 /** Whether two pings got the same answer, the ids that they named aside. */

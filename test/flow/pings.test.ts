@@ -133,3 +133,43 @@ describe('a server that does not end its streams', () => {
     expect(migrations(scene)).toEqual(['lost migrated']);
   });
 });
+
+describe('a server that does not know the method `ping`', () => {
+  test.each<readonly [string, Plain['before']]>([
+    ['404 in words of its own', ({ response }) => (sayText(response, 404, 'Unknown method', 'text/plain'), true)],
+    ['400 in words of its own', ({ response }) => (sayText(response, 400, '{"error":"ping?"}', 'application/json'), true)],
+    [
+      '200 with an error of its own',
+      ({ response, id }) => (sayJson(response, 200, { id, error: { code: -32_000, message: 'Unsupported' } }), true),
+    ],
+    [
+      '404 and -32601',
+      ({ response, id }) => (sayJson(response, 404, { id, error: { code: -32_601, message: 'No such method' } }), true),
+    ],
+  ])('keeps its sessions, and loses those that it has dropped: %s', async (_what, say) => {
+    const scene = await begin();
+    const [a] = scene.all;
+    a!.before = (asked) => asked.what === 'ping' && say(asked);
+    const { count } = await open(scene);
+    const counted: string[] = [];
+    for (let at = 0; at < 3; at += 1) {
+      await disconnect(scene);
+      counted.push(await count());
+    }
+    expect([counted, migrations(scene)]).toEqual([['a1', 'a2', 'a3'], []]);
+    // Its pings are not sent for nothing again.
+    expect(times(scene, 'ping')).toBeLessThanOrEqual(3);
+  });
+
+  test('has its lost sessions healed', async () => {
+    const scene = await begin();
+    const [a] = scene.all;
+    a!.before = ({ what, response }) => what === 'ping' && (sayText(response, 404, 'Unknown method'), true);
+    const { call, count } = await open(scene);
+    await disconnect(scene);
+    await count();
+    await a!.restart();
+    await call('read');
+    expect([await count(), migrations(scene)]).toEqual(['a1', ['lost migrated']]);
+  });
+});
