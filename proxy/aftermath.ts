@@ -50,7 +50,11 @@ export async function certain(
     return shown.kind === 'answered' ? { ...shown, doubted: true } : shown;
   };
   if (session === undefined || (rooms.endings.has(session.id) && !isEnding(story.exchange))) return show();
-  if (attempt.doubt === 'weak' && rooms.confirmations.holds(session, KNOWN_MS)) return show();
+  if (attempt.doubt === 'weak' && rooms.confirmations.holds(session, KNOWN_MS)) {
+    // What comes next is asked about; a server that has no stream says so in any way.
+    if (story.exchange.method !== 'GET') rooms.confirmations.doubt(session);
+    return show();
+  }
   const known = await rooms.migrator.knows(session, to, story.exchange);
   if (known === 'known') rooms.confirmations.confirm(session);
   if (known === 'known' || known === 'unclear' || isDraining(known)) return show();

@@ -39,7 +39,7 @@ async function afterAttachment(
   const start = rooms.now();
   const sent = await attachment.ended;
   stream.detach(attachment);
-  rooms.confirmations.doubt(session);
+  if (isBreak(sent)) rooms.confirmations.doubt(session);
   const attempt = await doubtless(rooms, story, session, to, sent);
   if (story.sink.shown === 'stream' && rooms.now() - start > STEADY_MS) beginAnew(story);
   switch (attempt.kind) {
@@ -60,6 +60,11 @@ async function afterAttachment(
     case 'marked':
       return untouched(rooms, story, to, attempt);
   }
+}
+
+/** The home may have been restarted: not where the client has left, or there was no stream. */
+function isBreak(sent: Attempt): boolean {
+  return sent.kind === 'lost' || (sent.kind === 'answered' && sent.status < 300);
 }
 
 /**

@@ -4,6 +4,7 @@ import { afterEach, describe, expect, test, vi } from 'vitest';
 import { rawOpen, rawPost, rawStatus } from '../house/by-hand.ts';
 import { type TestProxy, startProxy } from '../house/flow.ts';
 import { type Asked, type Plain, sayJson, sayText, startPlain } from '../house/plain.ts';
+import { until } from '../house/until.ts';
 
 const undo: (() => Promise<unknown>)[] = [];
 afterEach(async () => {
@@ -103,6 +104,18 @@ describe('a home that has dropped a session, and says so in words of its own', (
     }
     expect(migrations(scene)).toEqual(['lost migrated']);
   });
+
+  test('is asked before the next call that must not run twice', async () => {
+    const scene = await begin();
+    const [a] = scene.all;
+    const { call, count } = await open(scene);
+    await count();
+    a!.after = ({ what, session, response }) =>
+      what === 'log out' && (a!.sessions.delete(session), sayText(response, 502, 'Good bye'), true);
+    await call('log out');
+    expect(await count()).toBe('a1');
+    expect(times(scene, 'log out')).toBe(1);
+  });
 });
 
 describe('a server that does not end its streams', () => {
@@ -171,5 +184,40 @@ describe('a server that does not know the method `ping`', () => {
     await a!.restart();
     await call('read');
     expect([await count(), migrations(scene)]).toEqual(['a1', ['lost migrated']]);
+  });
+});
+
+describe('no ping is sent for nothing', () => {
+  const calls = async (scene: Scene, status: number | undefined, around: (id: string) => Promise<unknown>) => {
+    scene.all[0]!.before = ({ what, response }) =>
+      status !== undefined && what === 'GET' && (sayText(response, status, 'no'), true);
+    const { id, call } = await open(scene);
+    for (let at = 0; at < 3; at += 1) {
+      await around(id);
+      await call('count');
+    }
+    return times(scene, 'ping');
+  };
+
+  test.each([405, 400, 501])('where the server has no listening stream and says so by %s', async (status) => {
+    const scene = await begin();
+    expect(await calls(scene, status, (id) => rawStatus(scene.proxy.url, 'GET', id))).toBe(0);
+  });
+
+  test('beyond the one that a 404 to the first GET is worth', async () => {
+    const scene = await begin();
+    expect(await calls(scene, 404, (id) => rawStatus(scene.proxy.url, 'GET', id))).toBe(1);
+  });
+
+  test('where a client leaves its listening stream, and calls', async () => {
+    const scene = await begin();
+    const leave = async (id: string) => {
+      const leaving = new AbortController();
+      await rawStatus(scene.proxy.url, 'GET', id, leaving.signal);
+      const left = scene.proxy.events.length;
+      leaving.abort();
+      await until('the stream is over', () => scene.proxy.events.slice(left).some(({ type }) => type === 'stream'));
+    };
+    expect(await calls(scene, undefined, leave)).toBe(0);
   });
 });
