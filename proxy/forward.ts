@@ -4,7 +4,7 @@ import { GONE, cancel, certain, hasNewHome, isEnding, sayGoodbye, suspect, untou
 import type { Certain } from './aftermath.ts';
 import { isTimeout } from './blame.ts';
 import { SessionsUnavailable } from './contract.ts';
-import type { Attempt, Backend, Exchange, JsonRpcMessage, Session } from './contract.ts';
+import type { Attempt, Backend, Exchange, JsonRpcMessage, Known, Session } from './contract.ts';
 import { SESSION_NOT_FOUND } from './decide.ts';
 import { idsOf, isResponse } from './jsonrpc.ts';
 import type { Kept } from './keeper.ts';
@@ -134,10 +134,34 @@ async function askBefore(
 ): Promise<Turn | undefined> {
   if (mayReplay(messagesOf(exchange), session.safeTools, rooms.replay)) return undefined;
   if (rooms.confirmations.holds(session, CONFIRMED_MS) || rooms.streams.reaches(session)) return undefined;
-  const known = await rooms.migrator.knows(session, to, exchange);
-  if (known === 'known') rooms.confirmations.confirm(session);
+  if (rooms.silent.has(session.backendSessionId)) return undefined;
+  const known = await knowsSoon(rooms, exchange, session, to);
   if (known === 'known' || known === 'unclear') return undefined;
   return untouched(rooms, story, to, known === 'unknown' ? GONE : known);
+}
+
+/** Milliseconds: a server that ignores pings, or is busy, must not keep the call waiting longer. */
+const SOON_MS = 2_000;
+
+async function knowsSoon(rooms: Rooms, exchange: Exchange, session: Session, to: Backend): Promise<Known> {
+  const { confirmations, migrator, silent } = rooms;
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<Known>((resolve) => {
+    timer = setTimeout(() => {
+      // Until it answers.
+      silent.add(session.backendSessionId);
+      resolve('unclear');
+    }, SOON_MS);
+  });
+  const asked = migrator.knows(session, to, exchange).then((known) => {
+    clearTimeout(timer);
+    if (known === 'known') {
+      silent.delete(session.backendSessionId);
+      confirmations.confirm(session);
+    }
+    return known;
+  });
+  return Promise.race([asked, late]);
 }
 
 function messagesOf({ intent }: Exchange): readonly JsonRpcMessage[] {

@@ -103,6 +103,7 @@ export function buildHouse(config: Config, telemetry: TelemetryWithMetrics, give
     confirmations,
     ejections: createEjections(Date.now),
     streamless: boundedSet(MOST_REMEMBERED),
+    silent: boundedSet(MOST_REMEMBERED),
     endings,
     issuers,
     unregister: createUnregister(sessions),

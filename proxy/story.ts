@@ -42,6 +42,8 @@ export type Rooms = {
   readonly issuers: Issuers;
   /** Backend sessions whose home answers 404 to a listening GET, and knows them. */
   readonly streamless: BoundedSet;
+  /** Backend sessions whose home lets pings wait: it is not asked before their calls. */
+  readonly silent: BoundedSet;
   /** Sessions that their client is ending, or has ended a moment ago. */
   readonly endings: Endings;
   readonly unregister: Unregister;

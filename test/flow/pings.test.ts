@@ -187,6 +187,24 @@ describe('a server that does not know the method `ping`', () => {
   });
 });
 
+describe('a server that lets pings wait', () => {
+  test('keeps one call waiting for a moment, and no other', async () => {
+    const scene = await begin();
+    scene.all[0]!.before = ({ what }) => what === 'ping';
+    const { count } = await open(scene);
+    const start = performance.now();
+    const counted: string[] = [];
+    for (let at = 0; at < 3; at += 1) {
+      await disconnect(scene);
+      counted.push(await count());
+    }
+    expect([counted, migrations(scene)]).toEqual([['a1', 'a2', 'a3'], []]);
+    // The one whose connection broke is sent again.
+    expect(times(scene, 'ping')).toBeLessThanOrEqual(2);
+    expect(performance.now() - start).toBeLessThan(4000);
+  });
+});
+
 describe('no ping is sent for nothing', () => {
   const calls = async (scene: Scene, status: number | undefined, around: (id: string) => Promise<unknown>) => {
     scene.all[0]!.before = ({ what, response }) =>
