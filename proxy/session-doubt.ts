@@ -11,7 +11,12 @@ export type Doubt = 'strong' | 'weak';
 
 /** What servers say of a session that they do not know. A hint only: a ping decides. */
 const UNKNOWN_SESSION =
-  /no (valid |such |active )?(mcp[ -])?session|(invalid|missing|unknown|expired|unrecognized|stale) (or (missing|expired) )?(mcp[ -])?session|session ?_?-?id.{0,60}(invalid|required|unknown|not found|missing|mismatch)|session\b.{0,100}?(not found|not exist|invalid|expired|unknown|terminated|closed|not initialized|has ended|no longer)|(find|locate|know) (the |a |this |that |any )?(mcp[ -])?session|(server|client|session|transport) not initialized|no transport (was )?found|unknown transport/i;
+  /no (valid |such |active )?(mcp )?session|(valid|missing|unknown|expired|unrecognized|stale) (or (missing|expired) )?(mcp )?session|session ?id\b.{0,60}(required|mismatch|missing|recogni[sz]ed|match)|session\b.{0,100}?(not (found|active|available|initialized)|(not|n't) exist|invalid|expired|unknown|terminated|closed|abandoned|timed out|has ended|no longer|\blost\b|\bgone\b)|(find|locate|know) (the |a |this |that |any )?(mcp )?session|(server|client|session|transport) not initialized|(no|unknown) (active )?transport|transport (was )?not found/i;
+/** `sessionNotFound`, `SESSION_NOT_FOUND` and `session-not-found` are words too. */
+const IN_WORDS: readonly (readonly [RegExp, string])[] = [
+  [/[-_]+/g, ' '],
+  [/([a-z])([A-Z])/g, '$1 $2'],
+];
 /** Longer bodies are results, not complaints. Bytes. */
 const COMPLAINT_BYTES = 4096;
 
@@ -45,7 +50,8 @@ function complaintOf(body: Buffer): Complaint {
 }
 
 function wordsOf(text: string): { readonly namesSession: boolean } {
-  return { namesSession: UNKNOWN_SESSION.test(text) };
+  const words = IN_WORDS.reduce((said, [found, instead]) => said.replace(found, instead), text);
+  return { namesSession: UNKNOWN_SESSION.test(words) };
 }
 
 /** Errors that are about a request's own method, parameters or work. */
@@ -71,15 +77,16 @@ export type PingAnswer = Answered & {
 };
 
 /**
- * What the answer to a ping with the session's id proves. `rejected`: without a word of the session, so it may be what
- * this server says of every ping, or of its parameters. `unclear`: it refuses the caller, is overloaded or broken, which
+ * What the answer to a ping with the session's id proves. `rejected`: without a word of the session, or with one that
+ * may be about a login: it may be what this server says of every ping, or to this caller. `unclear`: it refuses the caller, is overloaded or broken, which
  * says nothing of one session.
  */
 export function verdictOf({ status, body, messages }: PingAnswer): 'known' | 'unknown' | 'unclear' | 'rejected' {
   if (saysMethodNotFound(messages)) return 'known';
   if (status < 300 && messages.some((message) => 'result' in message)) return 'known';
   const text = body.length > 0 ? body.subarray(0, COMPLAINT_BYTES).toString('utf8') : JSON.stringify(messages);
-  if (wordsOf(text).namesSession) return 'unknown';
+  // A login may have expired too.
+  if (wordsOf(text).namesSession) return status === 401 || status === 403 ? 'rejected' : 'unknown';
   const complains = status < 300 && messages.some((message) => 'error' in message);
   return status === 404 || status === 410 || status === 400 || complains ? 'rejected' : 'unclear';
 }
