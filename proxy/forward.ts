@@ -1,12 +1,13 @@
 /** One attempt of the corridor, and what follows from how it ended. */
 import { unansweredPart } from './address.ts';
-import { GONE, cancel, certain, hasNewHome, isEnding, sayGoodbye, suspect, untouched } from './aftermath.ts';
+import { cancel, certain, hasNewHome, isEnding, sayGoodbye, suspect, untouched } from './aftermath.ts';
 import type { Certain } from './aftermath.ts';
+import { askBefore } from './ask-before.ts';
 import { isTimeout } from './blame.ts';
 import { SessionsUnavailable } from './contract.ts';
-import type { Attempt, Backend, Exchange, JsonRpcMessage, Known, Session } from './contract.ts';
+import type { Attempt, Backend, Exchange, Session } from './contract.ts';
 import { SESSION_NOT_FOUND } from './decide.ts';
-import { idsOf, isResponse } from './jsonrpc.ts';
+import { idsOf, isResponse, messagesOf } from './jsonrpc.ts';
 import type { Kept } from './keeper.ts';
 import { listen } from './listen.ts';
 import type { Quiet } from './quiet.ts';
@@ -116,56 +117,6 @@ async function plain(rooms: Rooms, story: Story, exchange: Exchange, to: Backend
   const { intent } = exchange;
   const asked = intent.kind === 'continue' ? { ...exchange, ownId: intent.id } : exchange;
   return certain(rooms, story, undefined, to, await rooms.upstream.send(asked, undefined, to, story.sink));
-}
-
-/** A home that has shown within these milliseconds that it knows the session need not be asked. */
-const CONFIRMED_MS = 4_000;
-
-/**
- * What must not run twice cannot be sent again after an answer that says "unknown session": a handler may have run, and
- * have ended the session itself. So a home that may have been restarted is asked before.
- */
-async function askBefore(
-  rooms: Rooms,
-  story: Story,
-  exchange: Exchange,
-  session: Session,
-  to: Backend,
-): Promise<Turn | undefined> {
-  if (mayReplay(messagesOf(exchange), session.safeTools, rooms.replay)) return undefined;
-  if (rooms.confirmations.holds(session, CONFIRMED_MS) || rooms.streams.reaches(session)) return undefined;
-  if (rooms.silent.has(session.backendSessionId)) return undefined;
-  const known = await knowsSoon(rooms, exchange, session, to);
-  if (known === 'known' || known === 'unclear') return undefined;
-  return untouched(rooms, story, to, known === 'unknown' ? GONE : known);
-}
-
-/** Milliseconds: a server that ignores pings, or is busy, must not keep the call waiting longer. */
-const SOON_MS = 2_000;
-
-async function knowsSoon(rooms: Rooms, exchange: Exchange, session: Session, to: Backend): Promise<Known> {
-  const { confirmations, migrator, silent } = rooms;
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<Known>((resolve) => {
-    timer = setTimeout(() => {
-      // Until it answers.
-      silent.add(session.backendSessionId);
-      resolve('unclear');
-    }, SOON_MS);
-  });
-  const asked = migrator.knows(session, to, exchange).then((known) => {
-    clearTimeout(timer);
-    if (known === 'known') {
-      silent.delete(session.backendSessionId);
-      confirmations.confirm(session);
-    }
-    return known;
-  });
-  return Promise.race([asked, late]);
-}
-
-function messagesOf({ intent }: Exchange): readonly JsonRpcMessage[] {
-  return intent.kind === 'open' ? [intent.initialize] : intent.messages;
 }
 
 function settle(

@@ -83,6 +83,11 @@ export function isResponse(message: JsonRpcMessage): message is JsonRpcResponse 
   return !('method' in message);
 }
 
+/** What an exchange says. */
+export function messagesOf({ intent }: Pick<Exchange, 'intent'>): readonly JsonRpcMessage[] {
+  return intent.kind === 'open' ? [intent.initialize] : intent.messages;
+}
+
 /** The ids of an exchange's requests, `initialize` included: each waits for an answer. */
 export function idsOf({ intent }: Pick<Exchange, 'intent'>): readonly JsonRpcId[] {
   return intent.kind === 'open' ? [intent.initialize.id] : intent.messages.filter(isRequest).map(({ id }) => id);

@@ -3,9 +3,9 @@
 export type Outlasting = {
   /** Aborted by `abort`, or so long after the client has left. */
   readonly signal: AbortSignal;
-  abort(): void;
+  readonly abort: () => void;
   /** The attempt is over. */
-  done(): void;
+  readonly done: () => void;
 };
 
 /** `ms`: milliseconds after the abort of `left`. */

@@ -9,7 +9,7 @@ import type { PingAnswer } from './session-doubt.ts';
 export type Knows = (session: Session, home: Backend, exchange: Exchange) => Promise<Known>;
 
 /** Milliseconds: a home that is too busy to answer in them proves nothing, and a client waits meanwhile. */
-const PING_MS = 2_000;
+const PING_MS = 3_000;
 /** Sessions of which it is remembered that their homes answer no pings. */
 const MOST = 20_000;
 

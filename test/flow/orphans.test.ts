@@ -18,8 +18,8 @@ type Scene = { readonly a: Plain; readonly b: Plain; readonly proxy: TestProxy }
 async function begin(flags: readonly string[] = []): Promise<Scene> {
   const [a, b] = await Promise.all([startPlain('a'), startPlain('b')]);
   undo.push(
-    () => a!.close(),
-    () => b!.close(),
+    () => a.close(),
+    () => b.close(),
   );
   const proxy = await startProxy([a!.origin, b!.origin], flags);
   undo.push(() => proxy.stop());

@@ -140,7 +140,11 @@ describe('a server that does not end its streams', () => {
     const scene = await begin();
     const { count } = await open(scene);
     await scene.all[0]!.restart();
-    const result = { protocolVersion: '2025-11-25', capabilities: { tools: {} }, serverInfo: { name: 'x', version: '1' } };
+    const result = {
+      protocolVersion: '2025-11-25',
+      capabilities: { tools: {} },
+      serverInfo: { name: 'x', version: '1' },
+    };
     scene.all[0]!.after = (asked) => asked.what === 'initialize' && answerWithoutEnd(asked, result);
     expect(await count()).toBe('a1');
     expect(migrations(scene)).toEqual(['lost migrated']);
@@ -150,7 +154,10 @@ describe('a server that does not end its streams', () => {
 describe('a server that does not know the method `ping`', () => {
   test.each<readonly [string, Plain['before']]>([
     ['404 in words of its own', ({ response }) => (sayText(response, 404, 'Unknown method', 'text/plain'), true)],
-    ['400 in words of its own', ({ response }) => (sayText(response, 400, '{"error":"ping?"}', 'application/json'), true)],
+    [
+      '400 in words of its own',
+      ({ response }) => (sayText(response, 400, '{"error":"ping?"}', 'application/json'), true),
+    ],
     [
       '200 with an error of its own',
       ({ response, id }) => (sayJson(response, 200, { id, error: { code: -32_000, message: 'Unsupported' } }), true),

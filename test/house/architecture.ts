@@ -93,6 +93,7 @@ const LEVELS: readonly (readonly string[])[] = [
   ['migrate', 'migration', 'handshake', 'orphans', 'own-requests', 'ping'],
   [
     'router',
+    'ask-before',
     'attachment',
     'client-stream',
     'endings',

@@ -13,7 +13,7 @@ import {
 import { z } from 'zod';
 import { until } from './until.ts';
 
-export const ROOT = 'file:///home/of/the/client';
+const ROOT = 'file:///home/of/the/client';
 
 const SAID = z.object({
   roots: z.string(),

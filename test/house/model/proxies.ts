@@ -96,6 +96,7 @@ export function newProxies(
       confirmations: createConfirmations(Date.now),
       ejections: createEjections(Date.now),
       streamless: boundedSet(100),
+      silent: boundedSet(100),
       endings: createEndings(noPeers()),
       issuers: createIssuers(noPeers(), backends, '', Date.now),
       unregister: createUnregister(sessions),
