@@ -21,9 +21,9 @@ async function begin(flags: readonly string[] = []): Promise<Scene> {
     () => a.close(),
     () => b.close(),
   );
-  const proxy = await startProxy([a!.origin, b!.origin], flags);
+  const proxy = await startProxy([a.origin, b.origin], flags);
   undo.push(() => proxy.stop());
-  return { a: a!, b: b!, proxy };
+  return { a, b, proxy };
 }
 
 type Way = (asked: Asked) => void;
