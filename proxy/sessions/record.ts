@@ -41,7 +41,8 @@ function isRecord(value: unknown): value is SessionRecord {
     isObject(value['capabilities']) &&
     isObject(value['serverInfo']) &&
     isJournal(value['journal']) &&
-    isStrings(value['safeTools'])
+    isStrings(value['safeTools']) &&
+    (value['forgottenAt'] === undefined || isNumbers(value['forgottenAt']))
   );
 }
 
@@ -67,4 +68,8 @@ function mayHave(value: JsonObject, types: Types): boolean {
 
 function isStrings(value: unknown): value is readonly string[] {
   return Array.isArray(value) && value.every((one) => typeof one === 'string');
+}
+
+function isNumbers(value: unknown): value is readonly number[] {
+  return Array.isArray(value) && value.every((one) => typeof one === 'number');
 }
