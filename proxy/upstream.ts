@@ -67,8 +67,7 @@ export function createUpstream(told: UpstreamOptions): ClosableUpstream {
   const streams = new Agent(options);
   for (const agent of [posts, streams]) {
     agent.on('disconnect', (origin, _targets, cause) => {
-      // What we close ourselves says nothing.
-      if (!(cause instanceof NobodyWaits) && cause.code !== 'UND_ERR_INFO') told.onDisconnect?.(new URL(origin).origin);
+      if (!isOurs(cause)) told.onDisconnect?.(new URL(origin).origin);
     });
     agent.on('connectionError', (origin) => told.onDisconnect?.(new URL(origin).origin));
   }
@@ -140,6 +139,14 @@ function enter(running: Running, origin: string, breakOff: (cause: Error) => voi
 }
 
 class NobodyWaits extends Error {}
+
+/**
+ * What we close ourselves says nothing. Where the server ends a connection with its answer (`Connection: close`,
+ * HTTP/1.0), that is undici's `reset`: no connection is left on which a restart could be noticed.
+ */
+function isOurs(cause: Error & { readonly code?: string }): boolean {
+  return cause instanceof NobodyWaits || (cause.code === 'UND_ERR_INFO' && cause.message !== 'reset');
+}
 
 type Connections = {
   readonly connect: buildConnector.connector;

@@ -212,6 +212,23 @@ describe('a server that lets pings wait', () => {
   });
 });
 
+describe('a server that ends each connection with its answer', () => {
+  const endsConnections: Plain['before'] = ({ response }) => {
+    response.setHeader('connection', 'close');
+    return false;
+  };
+
+  test('is asked once before each call that must not run twice, for it may have been restarted', async () => {
+    const scene = await begin();
+    const [a] = scene.all;
+    a!.before = endsConnections;
+    const { count } = await open(scene);
+    expect([await count(), await count(), times(scene, 'ping')]).toEqual(['a1', 'a2', 2]);
+    await a!.restart();
+    expect([await count(), migrations(scene)]).toEqual(['a1', ['lost migrated']]);
+  });
+});
+
 describe('no ping is sent for nothing', () => {
   const calls = async (scene: Scene, status: number | undefined, around: (id: string) => Promise<unknown>) => {
     scene.all[0]!.before = ({ what, response }) =>
