@@ -20,6 +20,8 @@ export async function askBefore(
   to: Backend,
 ): Promise<Turn | undefined> {
   if (mayReplay(messagesOf(exchange), session.safeTools, rooms.replay)) return undefined;
+  // Its home may have ended it already, and says so itself.
+  if (rooms.endings.has(session.id)) return undefined;
   if (rooms.confirmations.holds(session, CONFIRMED_MS) || rooms.streams.reaches(session)) return undefined;
   if (rooms.silent.has(session.backendSessionId)) return undefined;
   const known = await knowsSoon(rooms, exchange, session, to);

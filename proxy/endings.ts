@@ -1,6 +1,5 @@
 /** Which sessions their clients are ending, here or at another proxy: what runs in them then is over, and lost nothing. */
 import { hash as digest } from 'node:crypto';
-import { boundedSet } from './bounded-set.ts';
 import type { JsonObject, Peers } from './contract.ts';
 
 export interface Endings {
@@ -16,31 +15,40 @@ const BEGUN = 'session-ending';
 const FAILED = 'session-kept';
 /** Milliseconds that a DELETE waits for the other proxies. */
 const HEARD_MS = 200;
-/** Sessions that are remembered. */
+/** Sessions that are remembered, and for how many milliseconds: by then the registry says whether they are over. */
 const MOST = 20_000;
+const KEPT_MS = 60_000;
 
-export function createEndings(peers: Peers): Endings {
-  const hashes = boundedSet(MOST);
+/** `now` is in milliseconds. */
+export function createEndings(peers: Peers, now: () => number): Endings {
+  const begun = new Map<string, number>();
+  const add = (hash: string): void => {
+    begun.delete(hash);
+    begun.set(hash, now());
+    const [oldest] = begun.size > MOST ? begun.keys() : [];
+    if (oldest !== undefined) begun.delete(oldest);
+  };
+  const remove = (hash: string): void => void begun.delete(hash);
   const hashOf = ({ hash }: JsonObject): string => (typeof hash === 'string' ? hash : '');
   const hear = (then: () => void): undefined => {
     then();
   };
   const undo = [
-    peers.on(BEGUN, (message) => hear(() => hashes.add(hashOf(message)))),
-    peers.on(FAILED, (message) => hear(() => hashes.delete(hashOf(message)))),
+    peers.on(BEGUN, (message) => hear(() => add(hashOf(message)))),
+    peers.on(FAILED, (message) => hear(() => remove(hashOf(message)))),
   ];
   return {
     async begin(id) {
       const hash = digest('sha256', id);
-      hashes.add(hash);
+      add(hash);
       await peers.ask(BEGUN, { hash }, { ms: HEARD_MS });
     },
     failed(id) {
       const hash = digest('sha256', id);
-      hashes.delete(hash);
+      remove(hash);
       peers.tell(FAILED, { hash });
     },
-    has: (id) => hashes.has(digest('sha256', id)),
+    has: (id) => now() - (begun.get(digest('sha256', id)) ?? -Infinity) < KEPT_MS,
     close: () => undo.forEach((one) => one()),
   };
 }

@@ -152,6 +152,8 @@ async function afterLoss(
   const { cause, unanswered, forgotten, questions = [] } = lost;
   // The body it was in the middle of has been cut.
   if (story.sink.shown === 'body') return { outcome: 'lost', status: 200 };
+  // It is over, as its client wants it.
+  if (forgotten === true && isEnding(story.exchange)) return untouched(rooms, story, to, GONE);
   if (session !== undefined && (await isEnded(rooms, story, session))) return ended(story);
   if (isTimeout(cause)) {
     suspect(rooms, to, cause);

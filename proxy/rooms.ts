@@ -88,7 +88,7 @@ export function buildHouse(config: Config, telemetry: TelemetryWithMetrics, give
   const quiet = createQuiet(activity, (session) => plans.watches(session), randomUUID);
   plans.onChange(() => quiet.watchedMore());
   const moves = openMoves({ ...shared, peers, confirmations });
-  const endings = createEndings(peers);
+  const endings = createEndings(peers, Date.now);
   const issuers = createIssuers(peers, backends, TOPIC.whoKnows, Date.now);
   const rooms: Rooms = {
     ...config,

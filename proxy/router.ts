@@ -180,6 +180,8 @@ async function carryOut(
       return ended(rooms, story, session);
     case 'migrate': {
       const { session: moving, to, reason } = decision;
+      // Nobody wants it any more, whatever has become of its home.
+      if (rooms.endings.has(moving.id)) return refused(story, SESSION_NOT_FOUND);
       // What another proxy has done meanwhile, and a registry that is away, must be known before a session is opened.
       if (!story.read) {
         story.fresh = true;

@@ -97,7 +97,7 @@ export function newProxies(
       ejections: createEjections(Date.now),
       streamless: boundedSet(100),
       silent: boundedSet(100),
-      endings: createEndings(noPeers()),
+      endings: createEndings(noPeers(), Date.now),
       issuers: createIssuers(noPeers(), backends, '', Date.now),
       unregister: createUnregister(sessions),
       plans,
