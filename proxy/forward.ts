@@ -1,12 +1,10 @@
 /** One attempt of the corridor, and what follows from how it ended. */
 import { unansweredPart } from './address.ts';
-import { cancel, certain, hasNewHome, isEnding, sayGoodbye, suspect, untouched } from './aftermath.ts';
+import { GONE, cancel, certain, hasNewHome, isEnding, sayGoodbye, suspect, untouched } from './aftermath.ts';
 import type { Certain } from './aftermath.ts';
 import { askBefore } from './ask-before.ts';
 import { isTimeout } from './blame.ts';
-import { SessionsUnavailable } from './contract.ts';
 import type { Attempt, Backend, Exchange, Session } from './contract.ts';
-import { SESSION_NOT_FOUND } from './decide.ts';
 import { idsOf, isResponse, messagesOf } from './jsonrpc.ts';
 import type { Kept } from './keeper.ts';
 import { listen } from './listen.ts';
@@ -16,6 +14,7 @@ import { outlasting } from './outlasting.ts';
 import { NO_ANSWER, NO_BACKEND, OUTCOME_UNKNOWN, REGISTRY_DOWN } from './refusal.ts';
 import { RememberingSink, mayChange } from './remember.ts';
 import { mayReplay } from './replay-safety.ts';
+import { endAsDirectly, endedMeanwhile } from './session-end.ts';
 import { count, pause, refused } from './story.ts';
 import type { Rooms, Story, Turn } from './story.ts';
 
@@ -154,7 +153,7 @@ async function afterLoss(
   if (story.sink.shown === 'body') return { outcome: 'lost', status: 200 };
   // It is over, as its client wants it.
   if (forgotten === true && isEnding(story.exchange)) return untouched(rooms, story, to, GONE);
-  if (session !== undefined && (await isEnded(rooms, story, session))) return ended(story);
+  if (session !== undefined && (await endedMeanwhile(rooms, story, session))) return endAsDirectly(story);
   if (isTimeout(cause)) {
     suspect(rooms, to, cause);
     return refused(story, NO_ANSWER, unanswered);
@@ -179,25 +178,6 @@ async function afterLoss(
     return 'again';
   }
   return { ...refused(story, OUTCOME_UNKNOWN, unanswered), outcome: 'lost' };
-}
-
-/** Its client has ended it: what ran in it then is over, and lost nothing. */
-async function isEnded({ endings, sessions }: Rooms, { exchange }: Story, { id }: Session): Promise<boolean> {
-  if (isEnding(exchange)) return false;
-  if (endings.has(id)) return true;
-  try {
-    return (await sessions.find(id, { fresh: true })) === undefined;
-  } catch (error) {
-    if (error instanceof SessionsUnavailable) return false;
-    throw error;
-  }
-}
-
-/** As directly: the server ends the streams of a session that is ended. */
-function ended(story: Story): Turn {
-  if (story.sink.shown === 'nothing') return refused(story, SESSION_NOT_FOUND);
-  story.sink.end();
-  return { outcome: 'answered', status: 200 };
 }
 
 function notKept(story: Story, kept: Exclude<Kept, { kind: 'stored' | 'too-long' }>): Turn {

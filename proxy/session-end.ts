@@ -1,7 +1,8 @@
 /** An exchange that ends its session, or finds that nobody can go on with it. */
-import { sayGoodbye } from './aftermath.ts';
+import { isEnding, sayGoodbye } from './aftermath.ts';
 import { SessionsUnavailable } from './contract.ts';
 import type { Refusal, Session } from './contract.ts';
+import { SESSION_NOT_FOUND } from './decide.ts';
 import { REGISTRY_DOWN } from './refusal.ts';
 import { refused } from './story.ts';
 import type { Ending, Rooms, Story } from './story.ts';
@@ -53,6 +54,29 @@ export async function ended(rooms: Rooms, story: Story, session: Session | undef
   if ((await end(rooms, story, session)) === 'unavailable') return refused(story, REGISTRY_DOWN);
   rooms.telemetry.record({ type: 'session', change: 'ended' });
   story.sink.head(200, ['content-length', '0'], true);
+  story.sink.end();
+  return { outcome: 'answered', status: 200 };
+}
+
+/** Its client has ended it: what ran in it then is over, and lost nothing. */
+export async function endedMeanwhile(
+  { endings, sessions }: Rooms,
+  { exchange }: Story,
+  { id }: Session,
+): Promise<boolean> {
+  if (isEnding(exchange)) return false;
+  if (endings.has(id)) return true;
+  try {
+    return (await sessions.find(id, { fresh: true })) === undefined;
+  } catch (error) {
+    if (error instanceof SessionsUnavailable) return false;
+    throw error;
+  }
+}
+
+/** The server ends the streams of a session that is ended. */
+export function endAsDirectly(story: Story): Ending {
+  if (story.sink.shown === 'nothing') return refused(story, SESSION_NOT_FOUND);
   story.sink.end();
   return { outcome: 'answered', status: 200 };
 }
