@@ -41,7 +41,9 @@ export function newServers(ids: readonly string[], { turn, say }: Schedule): Mod
   const unsent = (): Attempt => ({ kind: 'unsent', cause: new Error('refused'), blame: 'backend' });
   const lost = (...unanswered: (string | number)[]): Attempt => ({ kind: 'lost', cause: new Error('cut'), unanswered });
   function answer(sink: Sink, status: number, body: object | undefined, id?: string): Attempt {
-    sink.head(status, [...(body ? JSON_TYPE : []), ...(id === undefined ? [] : [HEADER.session, id])]);
+    const fields = [...(body ? JSON_TYPE : []), ...(id === undefined ? [] : [HEADER.session, id])];
+    sink.heard?.(fields);
+    sink.head(status, fields);
     if (body) sink.chunk(Buffer.from(JSON.stringify(body)));
     sink.end();
     return { kind: 'answered', status };
