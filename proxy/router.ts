@@ -91,11 +91,9 @@ async function turn(rooms: Rooms, story: Story): Promise<Turn> {
   return carryOut(rooms, decision, story, exchange, found);
 }
 
-/** An exchange that has begun needs the registry to go on: a home that was lost with it is no reason to end it at once. */
+/** A session that is known needs the registry to leave a lost home: that it is away is no reason to give up at once. */
 function withoutRegistry(rooms: Rooms, story: Story): Turn | Promise<Turn> {
-  if (story.sink.shown !== 'stream' && story.tried.size === 0 && story.heldSince === undefined) {
-    return refused(story, REGISTRY_DOWN);
-  }
+  if (story.seen === undefined) return refused(story, REGISTRY_DOWN);
   story.fresh = true;
   return hold(rooms, story, REGISTRY_DOWN);
 }
