@@ -4,6 +4,7 @@ import type { ClientStream } from './client-stream.ts';
 import { HAND_OVER, SessionsUnavailable } from './contract.ts';
 import type { Backend, JsonRpcId, PreparedStreams, Session, Sessions, Sink } from './contract.ts';
 import { isRequest } from './jsonrpc.ts';
+import { newListeners } from './listeners.ts';
 import { newPreparations } from './prepared-streams.ts';
 
 export interface Streams {
@@ -21,6 +22,8 @@ export interface Streams {
   prepare(housed: Session, to: Backend): PreparedStreams;
   /** It does not become the home. */
   discard(id: string, backendSessionId: string): void;
+  /** Calls `f` with the SHA-256 of its session's id when a stream begins. Returns an idempotent undo. */
+  onBegin(f: (hash: string) => void): () => void;
   /** A session to which somebody here listens, by the SHA-256 of its id. */
   named(hash: string): Session | undefined;
   /** The session has this home now, or has ended. */
@@ -44,6 +47,7 @@ export function createStreams(sessions: Sessions): Streams {
   const of = (id: string): readonly ClientStream[] => [...(streams.get(id) ?? [])];
 
   const preparations = newPreparations(of);
+  const begins = newListeners<string>();
 
   function moved(id: string, now: Session | undefined): void {
     for (const stream of of(id)) stream.moved(now);
@@ -67,6 +71,7 @@ export function createStreams(sessions: Sessions): Streams {
       streams.set(id, there.add(stream));
       hashes.set(hash, id);
       preparations.joined(stream);
+      begins.tell(hash);
       // It may have changed since the caller looked.
       void changed(id);
       return () => {
@@ -82,6 +87,7 @@ export function createStreams(sessions: Sessions): Streams {
     reattach: newTurns(),
     prepare: (housed, to) => preparations.prepare(housed, to),
     discard: (id, backendSessionId) => preparations.discard(id, backendSessionId),
+    onBegin: begins.add,
     named: (hash) => of(hashes.get(hash) ?? '')[0]?.session,
     moved,
     changed,

@@ -1,6 +1,7 @@
 /** A session's streams are attached to its new home before that is told that the handshake is over. */
 
 import { afterEach, describe, expect, test } from 'vitest';
+import { z } from 'zod';
 import { rawListen, openStreams, sayOn } from '../house/by-hand-stream.ts';
 import { rawOpen, rawPost, rawStatus } from '../house/by-hand.ts';
 import { type TestProxy, startProxy } from '../house/flow.ts';
@@ -68,6 +69,20 @@ async function orderMigration({ proxies }: Scene, id: string): Promise<void> {
   expect(status).toBe(202);
 }
 
+/** Calls until one is due to wait for the migration: the order is known everywhere only after some time. */
+async function callUntil(call: () => Promise<number>, isDue: () => boolean): Promise<void> {
+  do expect(await call()).toBe(200);
+  while (!isDue());
+}
+
+const LISTED = z.object({ backends: z.array(z.object({ id: z.string(), sessions: z.number().nullable() })) });
+
+/** Sessions whose home it is, as the registry says. */
+async function countAt({ proxies }: Scene, { origin }: Plain): Promise<number | null | undefined> {
+  const { backends } = LISTED.parse(await (await fetch(`${proxies[0]!.opsUrl}/backends`)).json());
+  return backends.find(({ id }) => origin.endsWith(id))?.sessions;
+}
+
 const streamEvents = ({ proxies }: Scene) =>
   proxies.flatMap(({ events }) => events.flatMap((event) => (event.type === 'stream' ? [event.change] : [])));
 const migrations = ({ proxies }: Scene) =>
@@ -76,15 +91,18 @@ const migrations = ({ proxies }: Scene) =>
 /** Holds what `take` picks until the returned function is called. */
 function hold(plain: Plain, take: (asked: Asked) => boolean, go: (asked: Asked) => void) {
   const held: Asked[] = [];
+  let taken = 0;
   let released = false;
   plain.before = (asked) => {
     if (released || !take(asked)) return false;
     held.push(asked);
+    taken += 1;
     return true;
   };
   return {
     held,
-    begun: () => until('it is held', () => held.length > 0),
+    taken: () => taken,
+    begun: () => until('it is held', () => taken > 0),
     release() {
       released = true;
       held.splice(0).forEach(go);
@@ -170,20 +188,45 @@ describe('a new home that answers GET', () => {
 });
 
 describe('a client that begins to listen', () => {
-  test('in the middle of a migration is reached by the first call at the new home', async () => {
-    const scene = await begin();
+  test.each([
+    ['at the proxy that migrates', 0],
+    ['at another proxy', 1],
+  ])('in the middle of a migration is reached by the first call at the new home: %s', async (_where, at) => {
+    const scene = await begin(1 + at);
     const { id, call, listen } = await open(scene);
     const opening = hold(scene.b, ({ what }) => what === 'notifications/initialized', accept);
+    await orderMigration(scene, id);
+    const calling = callUntil(call, () => opening.taken() > 0);
+    await opening.begun();
+    const stream = await listen(scene.proxies[at]!.url);
+    await until('it is attached to both', () => openStreams(scene.a).length + openStreams(scene.b).length === 2);
+    opening.release();
+    await calling;
+    await stream.hears('b 0');
+    await until('the old home has none', () => openStreams(scene.a).length === 0);
+    expect([stream.heard, openStreams(scene.b).length]).toEqual([['b 0'], 1]);
+  });
+
+  test('in the middle of a migration is waited for', async () => {
+    const scene = await begin();
+    const { id, call, listen } = await open(scene);
+    const opening = hold(
+      scene.b,
+      ({ what }) => what === 'notifications/initialized' || what === 'GET',
+      (asked) => (asked.what === 'GET' ? beginStream(scene.b, asked) : accept(asked)),
+    );
     await orderMigration(scene, id);
     const called = call();
     await opening.begun();
     const stream = await listen();
-    expect(openStreams(scene.a)).toHaveLength(1);
+    await until('the new home is asked for its stream', () => opening.held.length === 2);
+    const gets = opening.held.splice(1);
     opening.release();
+    await until('the migration is stored', async () => (await countAt(scene, scene.b)) === 1);
+    gets.forEach((asked) => beginStream(scene.b, asked));
     expect(await called).toBe(200);
     await stream.hears('b 0');
-    await until('the old home has none', () => openStreams(scene.a).length === 0);
-    expect([stream.heard, openStreams(scene.b).length]).toEqual([['b 0'], 1]);
+    expect(streamEvents(scene)).toEqual(['opened', 'reattached']);
   });
 
   test('after it is reached', async () => {

@@ -34,18 +34,29 @@ function newNetwork() {
 }
 
 /** Streams of one session, or of none, that write down what becomes of them. */
-function newStreams(session: Session | undefined, state: 'attached' | 'refused' = 'attached') {
+function newStreams(listening: Session | undefined, state: 'attached' | 'refused' = 'attached') {
+  let session = listening;
   const log: string[] = [];
   const discard = (_id: string, backendSessionId: string) => void log.push(`discard ${backendSessionId}`);
-  const streams: Pick<Streams, 'prepare' | 'discard' | 'named'> = {
+  let begins = (_hash: string): void => {};
+  const streams: Pick<Streams, 'prepare' | 'discard' | 'named' | 'onBegin'> = {
     prepare(housed, to) {
       log.push(`prepare ${housed.backendSessionId} ${housed.epoch} ${to.id}`);
       return { ready: async () => state, discard: () => discard(housed.id, housed.backendSessionId) };
     },
     discard,
+    onBegin(f) {
+      begins = f;
+      return () => {};
+    },
     named: (asked) => (session !== undefined && asked === hash('sha256', session.id) ? session : undefined),
   };
-  return { log, streams };
+  /** Somebody begins to listen. */
+  function listen(begun: Session): void {
+    session = begun;
+    begins(hash('sha256', begun.id));
+  }
+  return { log, streams, listen };
 }
 
 function begin(theirs: ReturnType<typeof newStreams>, mine = newStreams(undefined), complete = true) {
@@ -93,4 +104,33 @@ test('a proxy to which nobody of that session listens attaches nothing', async (
   const theirs = newStreams(newSession());
   expect(await begin(theirs).prepare(next, to).ready()).toBe('attached');
   expect(theirs.log).toEqual([]);
+});
+
+test('what begins at another proxy while the session migrates is attached, for 30 s', async () => {
+  const theirs = newStreams(undefined);
+  const own = begin(theirs);
+  await own.prepare(next, to).ready();
+  theirs.listen(session);
+  expect(theirs.log).toEqual(['prepare next 1 b']);
+
+  const later = newStreams(undefined);
+  await begin(later).prepare(next, to).ready();
+  await vi.advanceTimersByTimeAsync(30_000);
+  later.listen(session);
+  expect(later.log).toEqual([]);
+});
+
+test('not what begins after it was given up, or at the new home', async () => {
+  const theirs = newStreams(undefined);
+  const prepared = begin(theirs).prepare(next, to);
+  await prepared.ready();
+  prepared.discard();
+  await vi.advanceTimersByTimeAsync(0);
+  theirs.listen(session);
+  expect(theirs.log).toEqual([]);
+
+  const late = newStreams(undefined);
+  await begin(late).prepare(next, to).ready();
+  late.listen(next);
+  expect(late.log).toEqual([]);
 });
