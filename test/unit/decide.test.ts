@@ -52,6 +52,29 @@ const words = (decision: ReturnType<typeof decide>): string =>
       ? `${decision.kind} ${decision.to.id}`
       : decision.kind;
 
+describe('a session that its homes forget', () => {
+  const at = (now: number, ...forgottenAt: readonly number[]): string => {
+    const session = newSession({ home: { id: 'a', origin: 'http://a' }, forgottenAt });
+    return words(decide(POST, session, given({ fates: { a: 'gone' }, load: loaded({ now }) })));
+  };
+  test.each([
+    ['for the first time', 1_000, [], 'migrate a'],
+    ['for the second time', 2_000, [1_000], 'migrate a'],
+    ['for the third time within a minute', 59_000, [1_000, 2_000], '404'],
+    ['twice, and again when it has lived for over a minute', 62_000, [1_000, 2_000], 'migrate a'],
+    ['twice, and again when the first of them is long ago', 61_500, [1_000, 2_000], 'migrate a'],
+    ['often, but never thrice within a minute', 200_000, [60_000, 130_000, 160_000], 'migrate a'],
+    ['thrice within a minute after others', 200_000, [60_000, 160_000, 170_000], '404'],
+  ] as const)('%s', (_what, now, forgottenAt, words_) => {
+    expect(at(now, ...forgottenAt)).toBe(words_);
+  });
+
+  test('is not lost while its home only refuses', () => {
+    const session = newSession({ home: { id: 'a', origin: 'http://a' }, forgottenAt: [1, 2, 3] });
+    expect(words(decide(POST, session, given({ fates: { a: 'unsent' } })))).toBe('migrate b');
+  });
+});
+
 describe('a session at home in a', () => {
   test.each<[string, Wish, Parameters<typeof given>[0], string]>([
     ['goes home', POST, {}, 'forward a'],
