@@ -106,6 +106,8 @@ async function exchangeWith(
     const lost = { kind: 'lost', cause: kept.cause, unanswered: idsOf(exchange) } as const;
     return afterLoss(rooms, story, session, to, lost);
   }
+  // Its home has ended it: nothing of it must stay.
+  if (kept.kind === 'unavailable' && isEnding(exchange)) void rooms.unregister(session.id);
   if (kept.kind !== 'stored') return notKept(story, kept);
   sayGoodbye(rooms, story, session, kept.ended);
   if (kept.change !== undefined) rooms.telemetry.record({ type: 'session', change: kept.change });

@@ -19,9 +19,11 @@ import type { Rooms, Story, Turn } from './story.ts';
 const MOST_LOST = 3;
 /** How long the answer is waited for after the client has left, to close what the backend opens. Milliseconds. */
 const LATE_MS = 30_000;
+/** Not of one whose body would cost too much meanwhile. Bytes. */
+const LATE_BYTES = 64 * 1024;
 
 export async function open(rooms: Rooms, story: Story, exchange: Exchange, to: Backend): Promise<Turn> {
-  const { signal, done, abort } = outlasting(exchange.signal, LATE_MS);
+  const { signal, done, abort } = outlasting(exchange.signal, lateMs(exchange));
   const { giveBack } = story;
   const memory = new RememberingSink(story.sink, exchange, undefined, to, {
     ...rooms,
@@ -47,6 +49,10 @@ export async function open(rooms: Rooms, story: Story, exchange: Exchange, to: B
   if (kept.opened !== undefined) rooms.confirmations.confirm(kept.opened);
   if (exchange.signal.aborted) return { outcome: 'abandoned', status: 499 };
   return { outcome: 'answered', status: attempt.status };
+}
+
+function lateMs({ body }: Exchange): number {
+  return (body?.length ?? 0) > LATE_BYTES ? 0 : LATE_MS;
 }
 
 /** The client has not seen the id, and never will: nobody would end it. */

@@ -1,10 +1,12 @@
 /** Whatever is opened at a backend is closed: in the end a backend holds what clients hold. */
 
+import { Redis } from 'ioredis';
 import { afterEach, describe, expect, test } from 'vitest';
+import { REDIS } from '../../proxy/contract.ts';
 import { rawOpen, rawPost, rawStatus } from '../house/by-hand.ts';
 import { type TestProxy, startProxy } from '../house/flow.ts';
 import { type Asked, type Plain, sayJson, startPlain } from '../house/plain.ts';
-import { type TestRedis, startRedis } from '../house/redis.ts';
+import { startRedis } from '../house/redis.ts';
 import { soon, until } from '../house/until.ts';
 
 const undo: (() => Promise<unknown>)[] = [];
@@ -259,10 +261,8 @@ describe('a migration that comes to nothing, as the new home', () => {
 });
 
 describe('the registry', () => {
-  let redis: TestRedis;
-
   test('cannot store a session: it is closed, and is not there when the registry is back', async () => {
-    redis = await startRedis();
+    const redis = await startRedis();
     undo.push(() => redis.close());
     const scene = await begin(['--redis', redis.url]);
     const { a, b, proxy } = scene;
@@ -276,10 +276,13 @@ describe('the registry', () => {
     expect(statuses).toEqual([503, 503, 503, 503, 503]);
     redis.resume();
     await until('nothing is left behind', () => held(scene) === 0);
+    const direct = new Redis(redis.url);
+    undo.push(async () => direct.disconnect());
     await until('the registry has none', async () => {
-      const metrics = await (await fetch(`${proxy.opsUrl}/metrics`)).text();
-      const counts = [...metrics.matchAll(/^mcp_affinity_sessions\{.*\} (\d+)$/gm)].map(([, count]) => Number(count));
-      return counts.length > 0 && counts.every((count) => count === 0);
+      const keys = await direct.keys(`${REDIS.session('')}*`);
+      const ended = await Promise.all(keys.map((key) => direct.hexists(key, 'ended')));
+      const counted = await Promise.all((await direct.keys(`${REDIS.held('')}*`)).map((key) => direct.zcard(key)));
+      return [...ended.map((one) => one === 1), ...counted.map((one) => one === 0)].every(Boolean);
     });
   });
 });
