@@ -2,11 +2,17 @@
 import { GONE, untouched } from './aftermath.ts';
 import type { Backend, Exchange, Known, Session } from './contract.ts';
 import { messagesOf } from './jsonrpc.ts';
+import { lookUp } from './lookup.ts';
 import { mayReplay } from './replay-safety.ts';
 import type { Rooms, Story, Turn } from './story.ts';
 
 /** A home that has shown within these milliseconds that it knows the session need not be asked. */
 const CONFIRMED_MS = 4_000;
+
+/** `send`: the session as its home knows it now. */
+export type AskedBefore =
+  | { readonly kind: 'send'; readonly session: Session }
+  | { readonly kind: 'turn'; readonly turn: Turn };
 
 /**
  * What must not run twice cannot be sent again after an answer that says "unknown session": a handler may have run, and
@@ -18,15 +24,29 @@ export async function askBefore(
   exchange: Exchange,
   session: Session,
   to: Backend,
-): Promise<Turn | undefined> {
-  if (mayReplay(messagesOf(exchange), session.safeTools, rooms.replay)) return undefined;
-  // Its home may have ended it already, and says so itself.
-  if (rooms.endings.has(session.id)) return undefined;
-  if (rooms.confirmations.holds(session, CONFIRMED_MS) || rooms.streams.reaches(session)) return undefined;
-  if (rooms.silent.has(session.backendSessionId)) return undefined;
+): Promise<AskedBefore> {
+  if (!mustAsk(rooms, exchange, session)) return { kind: 'send', session };
   const known = await knowsSoon(rooms, exchange, session, to);
-  if (known === 'known' || known === 'unclear') return undefined;
-  return untouched(rooms, story, to, known === 'unknown' ? GONE : known);
+  if (known === 'known' || known === 'unclear') return asItIsNow(rooms, story, session);
+  return { kind: 'turn', turn: untouched(rooms, story, to, known === 'unknown' ? GONE : known) };
+}
+
+function mustAsk(rooms: Rooms, exchange: Exchange, session: Session): boolean {
+  if (mayReplay(messagesOf(exchange), session.safeTools, rooms.replay)) return false;
+  // Its home may have ended it already, and says so itself.
+  if (rooms.endings.has(session.id)) return false;
+  if (rooms.confirmations.holds(session, CONFIRMED_MS) || rooms.streams.reaches(session)) return false;
+  return !rooms.silent.has(session.backendSessionId);
+}
+
+/** Its home may have given it another id with the answer, and the old one may be good no longer. */
+async function asItIsNow(rooms: Rooms, story: Story, session: Session): Promise<AskedBefore> {
+  const now = await lookUp(rooms, session.id, false);
+  if (now === 'unavailable') return { kind: 'send', session };
+  if (now?.epoch === session.epoch && now.home.id === session.home.id) return { kind: 'send', session: now };
+  // It has moved or ended meanwhile.
+  story.fresh = true;
+  return { kind: 'turn', turn: 'again' };
 }
 
 /** Milliseconds: a server that ignores pings, or is busy, must not keep the call waiting longer. */

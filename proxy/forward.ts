@@ -89,8 +89,11 @@ async function exchangeWith(
   if (exchange.intent.kind === 'open') return open(rooms, story, exchange, to);
   if (session === undefined) return settle(rooms, story, undefined, to, await plain(rooms, story, exchange, to));
   if (isEnding(exchange)) await rooms.endings.begin(session.id);
-  const before = await askBefore(rooms, story, exchange, session, to);
-  if (before !== undefined) return before;
+  const asked = await askBefore(rooms, story, exchange, session, to);
+  return asked.kind === 'turn' ? asked.turn : inSession(rooms, story, exchange, asked.session, to);
+}
+
+async function inSession(rooms: Rooms, story: Story, exchange: Exchange, session: Session, to: Backend): Promise<Turn> {
   if (!mayChange(exchange)) {
     const attempt = await rooms.upstream.send(exchange, session, to, story.sink);
     return settle(rooms, story, session, to, await certain(rooms, story, session, to, attempt));

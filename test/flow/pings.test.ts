@@ -229,6 +229,27 @@ describe('a server that ends each connection with its answer', () => {
   });
 });
 
+test('a call follows the id that its home has given the session with the answer to the ping', async () => {
+  const scene = await begin();
+  const [a] = scene.all;
+  const { count } = await open(scene);
+  let given = 0;
+  a!.after = ({ session, response }) => {
+    const next = `r-${(given += 1)}`;
+    a!.sessions.set(next, a!.sessions.get(session) ?? 0);
+    a!.sessions.delete(session);
+    response.setHeader('mcp-session-id', next);
+    return false;
+  };
+  const counted: string[] = [];
+  for (let at = 0; at < 3; at += 1) {
+    await disconnect(scene);
+    counted.push(await count());
+  }
+  expect([counted, migrations(scene)]).toEqual([['a1', 'a2', 'a3'], []]);
+  expect(times(scene, 'ping')).toBeGreaterThan(0);
+});
+
 describe('no ping is sent for nothing', () => {
   const calls = async (scene: Scene, status: number | undefined, around: (id: string) => Promise<unknown>) => {
     scene.all[0]!.before = ({ what, response }) =>
