@@ -16,6 +16,8 @@ export type Circumstances = {
   readonly spent: boolean;
   /** Whether backends issue session ids; else clients make up their own. */
   readonly issuesIds: boolean;
+  /** The backend that issued the `requestState` which the exchange brings back: another may not be able to read it. */
+  readonly issuer: string | undefined;
   /** Whether discovery has ever named a backend of that id. */
   readonly heard: (id: string) => boolean;
 };
@@ -42,7 +44,7 @@ const ALL_FULL: Refusal = {
 /**
  * - A session's exchange goes to its home. A home that `lost` an attempt is asked again: the break may have been the
  *   connection's alone, and a dead home refuses. `gone` bars forwarding there, not migrating: it was restarted in place.
- * - Everything else goes to any backend that has not failed this exchange; a new session, or one that migrates, to one
+ * - Everything else goes to any backend that has not failed this exchange, what brings a `requestState` back to who issued it; a new session, or one that migrates, to one
  *   of the newest release that has room.
  * - Nobody left: wait. The corridor turns a wait that is over the deadline into a refusal.
  */
@@ -53,7 +55,7 @@ export function decide(
 ): Decision {
   if (intent.kind !== 'continue') {
     const able = given.backends.filter(({ id }) => isOpen(given.tried.get(id)));
-    return intent.kind === 'open' ? decideOpen(able, given) : forwardTo(pick(able, runningOnly(given.load)));
+    return intent.kind === 'open' ? decideOpen(able, given) : decideAny(able, given);
   }
   if (session === undefined) return given.issuesIds ? SESSION_NOT_FOUND : decideOwn(intent.id, given);
   const listed = given.backends.find(({ id }) => id === session.home.id);
@@ -77,6 +79,13 @@ export function decide(
     given,
   );
   return to === undefined ? { kind: 'wait' } : migrateTo(to, session, reasonOf(fate));
+}
+
+/** Who issued the `requestState` that it brings back gets it, a suspect or one that drains too. */
+function decideAny(able: readonly Backend[], { load, tried, issuer }: Circumstances): Decision {
+  const to = able.find(({ id }) => id === issuer);
+  if (to === undefined) return forwardTo(pick(able, runningOnly(load)));
+  return tried.get(to.id) === 'draining' ? { kind: 'forward', to, stay: true } : forwardTo(to);
 }
 
 /** An id that its client has made up: one backend gets all that bears it, for whatever it keeps under it. */
@@ -105,7 +114,7 @@ function newcomer(
 /** Where a session may go that could stay: undefined where it is better off at home. */
 export function newHome(
   session: Session,
-  given: Omit<Circumstances, 'onSessionLost' | 'heard' | 'spent' | 'issuesIds'>,
+  given: Omit<Circumstances, 'onSessionLost' | 'heard' | 'spent' | 'issuesIds' | 'issuer'>,
 ): Backend | undefined {
   const { backends, tried } = given;
   const others = backends.filter(({ id, draining }) => id !== session.home.id && !draining && isOpen(tried.get(id)));

@@ -120,7 +120,8 @@ async function inSession(rooms: Rooms, story: Story, exchange: Exchange, session
 async function plain(rooms: Rooms, story: Story, exchange: Exchange, to: Backend): Promise<Certain> {
   const { intent } = exchange;
   const asked = intent.kind === 'continue' ? { ...exchange, ownId: intent.id } : exchange;
-  return certain(rooms, story, undefined, to, await rooms.upstream.send(asked, undefined, to, story.sink));
+  const sink = intent.kind === 'any' ? rooms.requestStates.hear(story.sink, to.id) : story.sink;
+  return certain(rooms, story, undefined, to, await rooms.upstream.send(asked, undefined, to, sink));
 }
 
 function settle(

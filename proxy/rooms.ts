@@ -27,6 +27,7 @@ import { migrateListening } from './planned.ts';
 import { createPeerStreams } from './peer-streams.ts';
 import { createPlans } from './plans.ts';
 import { createQuiet } from './quiet.ts';
+import { createRequestStates } from './request-states.ts';
 import { createRotate } from './rotation.ts';
 import { createRouter } from './router.ts';
 import type { Router } from './router.ts';
@@ -90,6 +91,7 @@ export function buildHouse(config: Config, telemetry: TelemetryWithMetrics, give
   const moves = openMoves({ ...shared, peers, confirmations });
   const endings = createEndings(peers, Date.now);
   const issuers = createIssuers(peers, backends, TOPIC.whoKnows, Date.now);
+  const requestStates = createRequestStates(peers, Date.now);
   const rooms: Rooms = {
     ...config,
     ...shared,
@@ -106,6 +108,7 @@ export function buildHouse(config: Config, telemetry: TelemetryWithMetrics, give
     silent: boundedSet(MOST_REMEMBERED),
     endings,
     issuers,
+    requestStates,
     unregister: createUnregister(sessions),
     opening: new Map(),
     running: new Map(),
@@ -126,7 +129,7 @@ export function buildHouse(config: Config, telemetry: TelemetryWithMetrics, give
     found: ways.found,
     async close() {
       stopMigrating();
-      for (const one of [plans, moves, endings, issuers]) one.close();
+      for (const one of [plans, moves, endings, issuers, requestStates]) one.close();
       await ways.leave();
       await registry.close();
     },

@@ -127,6 +127,7 @@ async function decideNow(rooms: Rooms, story: Story, session: Session | undefine
   const { intent } = story.exchange;
   const choosing = intent.kind === 'open' || story.tried.size > 0;
   const held = choosing ? await rooms.sessions.countByBackend() : NO_SESSIONS;
+  const issuer = await rooms.requestStates.issuerOf(story.exchange, story.turns === 1 && story.heldSince === undefined);
   const listed = rooms.backends.list();
   const decision = decide(intent, session, {
     backends: choosing
@@ -144,6 +145,7 @@ async function decideNow(rooms: Rooms, story: Story, session: Session | undefine
     maxSessions: rooms.maxSessions,
     onSessionLost: rooms.onSessionLost,
     issuesIds: !rooms.issuers.none,
+    issuer,
     spent: story.migrations > 0 || story.failedMigrations >= MOST_FAILED,
     heard: rooms.heard,
   });

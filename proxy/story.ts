@@ -25,6 +25,7 @@ import { refuse } from './refusal.ts';
 import type { ReplayPolicy } from './replay-safety.ts';
 import type { Plans } from './plans.ts';
 import type { Quiet } from './quiet.ts';
+import type { RequestStates } from './request-states.ts';
 import type { Cursor, Streams } from './streams.ts';
 import type { Unregister } from './unregister.ts';
 
@@ -40,6 +41,7 @@ export type Rooms = {
   readonly confirmations: Confirmations;
   readonly ejections: Ejections;
   readonly issuers: Issuers;
+  readonly requestStates: RequestStates;
   /** Backend sessions whose home answers 404 to a listening GET, and knows them. */
   readonly streamless: BoundedSet;
   /** Backend sessions whose home lets pings wait: it is not asked before their calls. */

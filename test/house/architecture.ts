@@ -98,6 +98,7 @@ const LEVELS: readonly (readonly string[])[] = [
     'client-stream',
     'endings',
     'issuers',
+    'request-states',
     'rotation',
     'peer-streams',
     'prepared-streams',

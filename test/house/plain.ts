@@ -22,6 +22,8 @@ export type Asked = {
   readonly what: string;
   readonly id: string | number | undefined;
   readonly session: string;
+  /** The body as it came. */
+  readonly body: string;
   readonly known: boolean;
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
@@ -113,7 +115,7 @@ async function serve(
   const { id, method = 'answer', params } = MESSAGE.parse(body === '' ? {} : JSON.parse(body));
   const what = request.method === 'POST' ? (params?.name ?? method) : (request.method ?? '');
   const session = String(request.headers['mcp-session-id'] ?? '');
-  const asked: Asked = { what, id, session, known: plain.sessions.has(session), request, response };
+  const asked: Asked = { what, id, session, body, known: plain.sessions.has(session), request, response };
   plain.asked.push(what);
   if (plain.before(asked)) return;
   if (what === 'initialize') {

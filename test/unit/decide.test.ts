@@ -41,6 +41,7 @@ function given({ fates = {}, held = new Map(), ...rest }: Given = {}): Circumsta
     onSessionLost: 'migrate',
     spent: false,
     issuesIds: true,
+    issuer: undefined,
     heard: () => true,
     ...rest,
   };
@@ -208,8 +209,33 @@ test.each<[string, Wish, Parameters<typeof given>[0], string]>([
     },
     'forward b',
   ],
+  ['what brings a requestState back', ANY, { issuer: 'b' }, 'forward b'],
+  [
+    'what brings it back to a suspect that runs more',
+    ANY,
+    {
+      issuer: 'b',
+      backends: [backend('a'), backend('b', { suspect: true })],
+      load: loaded({ running: new Map([['b', 9]]) }),
+    },
+    'forward b',
+  ],
+  [
+    'what brings it back to one that drains',
+    ANY,
+    { issuer: 'b', backends: [backend('a'), backend('b', { draining: true })] },
+    'forward b, stay',
+  ],
+  ['what brings it back to one that says it drains', ANY, { issuer: 'b', fates: { b: 'draining' } }, 'forward b, stay'],
+  ['what brings it back to one that refused', ANY, { issuer: 'b', fates: { b: 'unsent' } }, 'forward a'],
+  ['what brings it back to one that lost it', ANY, { issuer: 'b', fates: { b: 'lost' } }, 'forward a'],
+  ['what brings it back to another task there', ANY, { issuer: 'b', fates: { b: 'misdirected' } }, 'forward a'],
+  ['what brings it back to one that has left', ANY, { issuer: 'c', backends: [backend('a')] }, 'forward a'],
+  ['a new session, whoever issued what', OPEN, { issuer: 'b' }, 'forward a'],
 ])('%s', (_what, intent, circumstances, expected) => {
-  expect(words(decide(intent, undefined, given(circumstances)))).toBe(expected);
+  const decision = decide(intent, undefined, given(circumstances));
+  const stays = decision.kind === 'forward' && decision.stay === true ? ', stay' : '';
+  expect(words(decision) + stays).toBe(expected);
 });
 
 const names = fc.constantFrom('a', 'b', 'c', 'd');
@@ -239,6 +265,7 @@ const anyGiven: fc.Arbitrary<Circumstances> = fc.record({
   onSessionLost: fc.constantFrom('migrate' as const, 'not-found' as const),
   spent: fc.boolean(),
   issuesIds: fc.constant(true),
+  issuer: fc.constantFrom(undefined, 'a', 'b', 'c', 'gone'),
   heard: fc.constant(() => true),
 });
 

@@ -10,6 +10,7 @@ import { boundedSet } from '../../../proxy/bounded-set.ts';
 import { createConfirmations } from '../../../proxy/confirmations.ts';
 import { createEndings } from '../../../proxy/endings.ts';
 import { createIssuers } from '../../../proxy/issuers.ts';
+import { createRequestStates } from '../../../proxy/request-states.ts';
 import { createUnregister } from '../../../proxy/unregister.ts';
 import { createEjections } from '../../../proxy/ejections.ts';
 import { createMigrator } from '../../../proxy/migrate.ts';
@@ -99,6 +100,7 @@ export function newProxies(
       silent: boundedSet(100),
       endings: createEndings(noPeers(), Date.now),
       issuers: createIssuers(noPeers(), backends, '', Date.now),
+      requestStates: createRequestStates(noPeers(), Date.now),
       unregister: createUnregister(sessions),
       plans,
       quiet,
