@@ -157,7 +157,8 @@ async function tellAndStore(
 async function readyInTime({ telemetry }: Means, streams: PreparedStreams): ReturnType<PreparedStreams['ready']> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<'late'>((resolve) => {
-    timer = setTimeout(() => resolve('late'), STREAMS_MS);
+    // What has come while we were busy is read first.
+    timer = setTimeout(() => setImmediate(() => resolve('late')), STREAMS_MS);
   });
   const state = await Promise.race([streams.ready(), late]);
   clearTimeout(timer);

@@ -223,6 +223,8 @@ describe('a client that begins to listen', () => {
     const gets = opening.held.splice(1);
     opening.release();
     await until('the migration is stored', async () => (await countAt(scene, scene.b)) === 1);
+    for (let look = 0; look < 10; look += 1) await countAt(scene, scene.b);
+    expect(scene.b.asked).not.toContain('read');
     gets.forEach((asked) => beginStream(scene.b, asked));
     expect(await called).toBe(200);
     await stream.hears('b 0');
