@@ -23,8 +23,8 @@ export interface PeerStreams {
 export function createPeerStreams(streams: Held, peers: Peers, waitMs: number): PeerStreams {
   const helper = newHelper(streams);
   const undo = [
-    peers.on(PREPARE, helper.prepare),
-    peers.on(DISCARD, helper.discard),
+    peers.on(PREPARE, (message) => helper.prepare(message)),
+    peers.on(DISCARD, (message) => helper.discard(message)),
     streams.onBegin((hash) => helper.begin(hash)),
   ];
   return {
