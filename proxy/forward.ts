@@ -110,7 +110,11 @@ async function inSession(rooms: Rooms, story: Story, exchange: Exchange, session
     return afterLoss(rooms, story, session, to, lost);
   }
   // Its home has ended it: nothing of it must stay.
-  if (kept.kind === 'unavailable' && isEnding(exchange)) void rooms.unregister(session.id);
+  if (kept.kind === 'unavailable' && isEnding(exchange)) {
+    story.endedAtHome = true;
+    // It may have got another home meanwhile.
+    void rooms.unregister(session.id, (ended) => sayGoodbye(rooms, story, session, ended));
+  }
   if (kept.kind !== 'stored') return notKept(story, kept);
   sayGoodbye(rooms, story, session, kept.ended);
   if (kept.change !== undefined) rooms.telemetry.record({ type: 'session', change: kept.change });

@@ -141,6 +141,7 @@ function keepingSink(
     head(code, fields) {
       status = code;
       headers = fields;
+      heard = fields;
     },
     event(event: SseEvent) {
       if (!count(event.raw)) return true;

@@ -18,7 +18,8 @@ export type Holding = KeeperRooms & {
   readonly tooLong: () => void;
 };
 
-/** Held back of one answer: more than the largest event that is read. Bytes. */
+/** Held back of one answer, in bytes. That to `initialize` is short; others may be as long as what is read of them. */
+const OPENING_BYTES = 1024 * 1024;
 const HELD_BYTES = 9 * 1024 * 1024;
 
 export class RememberingSink implements Sink {
@@ -34,10 +35,12 @@ export class RememberingSink implements Sink {
   #heard: RawHeaders = [];
   #bytes = 0;
   readonly #tooLong: () => void;
+  readonly #mostBytes: number;
 
   constructor(sink: Sink, exchange: Exchange, session: Session | undefined, home: Backend, rooms: Holding) {
     this.#sink = sink;
     this.#tooLong = rooms.tooLong;
+    this.#mostBytes = exchange.intent.kind === 'open' ? OPENING_BYTES : HELD_BYTES;
     this.#keeper = createKeeper(exchange, session, home, rooms);
   }
 
@@ -55,6 +58,7 @@ export class RememberingSink implements Sink {
   }
 
   head(status: number, headers: RawHeaders): void {
+    this.#heard = headers;
     this.#push({ kind: 'head', status, headers });
   }
 
@@ -104,7 +108,7 @@ export class RememberingSink implements Sink {
       if (part === undefined) return;
       const wanted = this.#keeper.wants(this.#queue);
       if (wanted === 'more') {
-        if (this.#bytes <= HELD_BYTES) return;
+        if (this.#bytes <= this.#mostBytes) return;
         if (this.#keeper.lenient !== true) return this.#giveUp();
       } else if (wanted !== 'nothing') {
         this.#storing = this.#store(wanted);

@@ -11,7 +11,7 @@ import { lookUp } from './lookup.ts';
 import { migratePlanned } from './planned.ts';
 import { INTERNAL, NO_BACKEND, REGISTRY_DOWN } from './refusal.ts';
 import { openAnew, reopen } from './reopen.ts';
-import { ended, lost } from './session-end.ts';
+import { ended, lost, noteEnding } from './session-end.ts';
 import { accepted, beginStory, keepPlace, noteChange, pause, refused } from './story.ts';
 import type { Ending, Rooms, Story, Turn } from './story.ts';
 
@@ -43,7 +43,7 @@ async function handle(rooms: Rooms, exchange: Exchange, sink: Sink): Promise<voi
   }
   if (story.listening !== undefined) rooms.telemetry.record({ type: 'stream', change: 'closed' });
   const { intent } = exchange;
-  if (intent.kind === 'continue' && intent.verb === 'end' && ending.status >= 300) rooms.endings.failed(intent.id);
+  noteEnding(rooms, story, exchange, ending);
   rooms.telemetry.record({
     type: 'exchange',
     verb: intent.kind === 'continue' ? intent.verb : intent.kind,

@@ -1,7 +1,7 @@
 /** An exchange that ends its session, or finds that nobody can go on with it. */
 import { isEnding, sayGoodbye } from './aftermath.ts';
 import { SessionsUnavailable } from './contract.ts';
-import type { Refusal, Session } from './contract.ts';
+import type { Exchange, Refusal, Session } from './contract.ts';
 import { SESSION_NOT_FOUND } from './decide.ts';
 import { REGISTRY_DOWN } from './refusal.ts';
 import { refused } from './story.ts';
@@ -79,4 +79,10 @@ export function endAsDirectly(story: Story): Ending {
   if (story.sink.shown === 'nothing') return refused(story, SESSION_NOT_FOUND);
   story.sink.end();
   return { outcome: 'answered', status: 200 };
+}
+
+/** A DELETE that has not ended its session: what happens to that from now on is as before. */
+export function noteEnding({ endings }: Rooms, story: Story, { intent }: Exchange, { status }: Ending): void {
+  if (intent.kind !== 'continue' || intent.verb !== 'end') return;
+  if (status >= 300 && !story.endedAtHome) endings.failed(intent.id);
 }

@@ -103,6 +103,8 @@ export type Story = {
   stream: ClientStream | undefined;
   /** The exchange is over, and so is its stream. */
   closeStream: () => void;
+  /** The home has ended the session, though the registry could not be told. */
+  endedAtHome: boolean;
   /** The home has handed the session over, and ends the stream. */
   handedOver: boolean;
   /** Unplanned migrations that it has caused, and those that a new home failed though it was reached. */
@@ -146,6 +148,7 @@ export function beginStory(exchange: Exchange, sink: Sink): Story {
     listening: undefined,
     stream: undefined,
     closeStream: () => {},
+    endedAtHome: false,
     handedOver: false,
     migrations: 0,
     failedMigrations: 0,

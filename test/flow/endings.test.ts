@@ -296,4 +296,28 @@ describe('a DELETE that is answered with', () => {
     expect(all.reduce((sum, { sessions }) => sum + sessions.size, 0)).toBe(0);
     expect((await rawPing(one!, id)).status).toBe(404);
   });
+
+  test('200 while the registry is away: it ends there when that is back', async () => {
+    const [one] = proxies.map(({ url }) => url);
+    const id = await open(one!);
+    const waiting: (() => void)[] = [];
+    for (const backend of all) {
+      backend.after = ({ what, response, session }) => {
+        if (what !== 'DELETE') return false;
+        backend.sessions.delete(session);
+        waiting.push(() => response.writeHead(200).end());
+        return true;
+      };
+    }
+    const ending = rawStatus(one!, 'DELETE', id);
+    await until('it is being ended', () => waiting.length > 0);
+    await redis.kill9();
+    for (const answer of waiting) answer();
+    expect(await ending).toBe(503);
+    await redis.start();
+    await until('it has ended', async () => (await rawPing(one!, id)).status === 404);
+    expect(
+      proxies.flatMap(({ events }, at) => events.slice(seen[at]).filter(({ type }) => type === 'migration')),
+    ).toEqual([]);
+  });
 });
