@@ -5,6 +5,10 @@ import type { AddressInfo } from 'node:net';
 
 export type Front = { readonly url: string; close(): Promise<void> };
 
+/** How long the next hop keeps a connection says nothing of this one: a client that believes it meets a closed one. */
+const isNotOfOneHop = (_: string, at: number, fields: readonly string[]): boolean =>
+  fields[at - (at % 2)]?.toLowerCase() !== 'keep-alive';
+
 /** Before the MCP endpoint of `origins`, in turn. */
 export async function startFront(origins: readonly string[]): Promise<Front> {
   let turn = 0;
@@ -13,7 +17,7 @@ export async function startFront(origins: readonly string[]): Promise<Front> {
     const to = new URL(request.url ?? '/', origins[turn % origins.length]);
     const { method, headers } = request;
     const forwarded = ask(to, { method, headers }, (answer) => {
-      response.writeHead(answer.statusCode ?? 502, answer.rawHeaders);
+      response.writeHead(answer.statusCode ?? 502, answer.rawHeaders.filter(isNotOfOneHop));
       response.flushHeaders();
       answer.pipe(response);
       answer.once('error', () => response.destroy());
