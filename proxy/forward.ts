@@ -5,7 +5,7 @@ import type { Certain } from './aftermath.ts';
 import { askBefore } from './ask-before.ts';
 import { isTimeout } from './blame.ts';
 import type { Attempt, Backend, Exchange, Session } from './contract.ts';
-import { idsOf, isResponse, messagesOf } from './jsonrpc.ts';
+import { idsOf, isRequest, isResponse, messagesOf } from './jsonrpc.ts';
 import type { Kept } from './keeper.ts';
 import { listen } from './listen.ts';
 import type { Quiet } from './quiet.ts';
@@ -35,15 +35,22 @@ export async function forward(
   }
   const leave = session && (await begin(rooms, session));
   if (leave === 'moving') return moving(rooms, story);
-  count(rooms.running, to, 1);
+  const counts = !isSubscription(exchange);
+  if (counts) count(rooms.running, to, 1);
   try {
     return await exchangeWith(rooms, story, exchange, session, to);
   } finally {
-    count(rooms.running, to, -1);
+    if (counts) count(rooms.running, to, -1);
     story.giveBack();
     leave?.();
     if (session !== undefined) hearAnswers(rooms, session, story.exchange);
   }
+}
+
+/** A stream without a session that stays open for as long as its client listens (MCP 2026-07-28): no work for its backend. */
+function isSubscription({ method, intent }: Exchange): boolean {
+  if (intent.kind !== 'any') return false;
+  return method === 'GET' || intent.messages.some((one) => isRequest(one) && one.method === 'subscriptions/listen');
 }
 
 /** Between our reading of a watched session and our entering it, another proxy may have given it a new home. */
