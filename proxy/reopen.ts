@@ -14,7 +14,7 @@ export async function reopen(rooms: Rooms, story: Story): Promise<Turn> {
   const { id, initialize } = exchange.intent;
   const ownId = rooms.issuers.none ? { ownId: id } : {};
   const anew: Exchange = { ...exchange, ...ownId, intent: { kind: 'open', initialize } };
-  const known = await lookUp(rooms, id, false);
+  const known = await lookUp(rooms, id, true);
   if (known === 'unavailable') return refused(story, REGISTRY_DOWN);
   const found = openedAt(exchange.path, known);
   story.exchange =

@@ -1,6 +1,6 @@
 /** Sessions as operators see them, in memory and in Redis: what is shown, page by page, and who hears of an end. */
 
-import { createHash } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { type Sessions, SessionsUnavailable } from '../../proxy/contract.ts';
@@ -158,16 +158,17 @@ describe.each([
   });
 
   test('an end is heard by all, and the ids are known where it was served', async () => {
-    const session = newSession({ id: 'one' });
+    const id = randomUUID();
+    const session = newSession({ id });
     await made.sessions.create(session);
     const heard: string[] = [];
-    made.sessions.onChange((id) => heard.push(id));
-    const ended = await made.byHash.end(hashOf('one'));
-    expect(ended).toMatchObject({ seen: { hash: hashOf('one') }, session });
+    made.sessions.onChange((one) => heard.push(one));
+    const ended = await made.byHash.end(hashOf(id));
+    expect(ended).toMatchObject({ seen: { hash: hashOf(id) }, session });
     await until('it is heard', () => heard.length > 0);
-    expect(heard).toEqual(['one']);
-    expect(await made.sessions.find('one')).toBeUndefined();
-    expect(await made.byHash.end(hashOf('one'))).toBeUndefined();
+    expect(heard).toEqual([id]);
+    expect(await made.sessions.find(id)).toBeUndefined();
+    expect(await made.byHash.end(hashOf(id))).toBeUndefined();
   });
 });
 

@@ -53,8 +53,9 @@ function trouble(): readonly string[] {
   );
 }
 
+/** Where the registry was away a moment ago, the first tries are refused. */
 async function open(url: string): Promise<string> {
-  const { id } = await rawOpen(url);
+  const id = await until('a session is opened', async () => (await rawOpen(url)).id || undefined);
   await rawPost(url, { method: 'notifications/initialized' }, { 'mcp-session-id': id });
   await rawPost(url, { id: 1, method: 'tools/list' }, { 'mcp-session-id': id });
   return id;

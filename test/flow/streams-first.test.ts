@@ -121,7 +121,7 @@ describe.each([1, 2])('with %i proxies, each of a hundred first calls reaches it
   });
 
   test('around a drain mark', async () => {
-    const scene = await begin(proxies, 46, []);
+    const scene = await begin(proxies, 50, []);
     for (const drained of [servers.origins[0]!, servers.origins[1]!, servers.origins[0]!]) {
       const { host } = new URL(drained);
       await order(scene, 'POST', `/backends/${host}/drain`);
