@@ -159,6 +159,22 @@ describe('the drain button', () => {
     expect(await onFirst()).toBe(true);
   });
 
+  test.each(['no', 'yes'])('asked again before the browser tells of the answer %s', async (answer) => {
+    const flow = await begin({ backends: ['a', 'b'] });
+    const { page } = await watch(flow);
+    const [a, b] = [idOf(flow, 'a'), idOf(flow, 'b')];
+    const orders: string[] = [];
+    page.on('request', (request) => {
+      if (request.method() === 'POST') orders.push(decodeURIComponent(request.url()));
+    });
+    const press = (id: string) => `document.querySelector('button.order[data-backend="${id}"]').click()`;
+    await page.evaluate(`${press(a)}; document.querySelector('dialog').close('${answer}'); ${press(b)}`);
+    await page.getByRole('dialog').getByRole('button', { name: 'Drain' }).click();
+    await inState(page, b, 'draining');
+    const drained = answer === 'yes' ? [a, b] : [b];
+    expect(orders).toEqual(drained.map((id) => expect.stringContaining(`/backends/${id}/drain`)));
+  });
+
   test('where a token is wanted the browser shows it, and without it there is nothing to see', async () => {
     const token = 'correct-horse-battery';
     const flow = await begin({ backends: ['a', 'b'], flags: ['--ops-token', token] });

@@ -94,6 +94,13 @@ function listen() {
 
 /** @typedef {{ order: 'drain' | 'undrain', backend: string, sessions: number }} Order */
 
+/** @type {(isYes: boolean) => void} */
+let answered = () => {};
+/** A dialog may be open again before the event of its last closing. */
+dialog.addEventListener('close', () => {
+  if (!dialog.open) answered(dialog.returnValue === 'yes');
+});
+
 /** @param {Order} order @returns {Promise<boolean>} */
 function confirmed({ order, backend, sessions }) {
   const drain = order === 'drain';
@@ -103,11 +110,10 @@ function confirmed({ order, backend, sessions }) {
     ? `It holds ${holds}. Each migrates to another backend when it is quiet, and new ones go elsewhere, until you undo it.`
     : 'New sessions go there again. Those that have left do not come back.';
   byId('ask-yes', HTMLElement).textContent = drain ? 'Drain' : 'Undo';
+  answered(dialog.returnValue === 'yes');
   dialog.returnValue = 'no';
   dialog.showModal();
-  return new Promise((resolve) => {
-    dialog.addEventListener('close', () => resolve(dialog.returnValue === 'yes'), { once: true });
-  });
+  return new Promise((resolve) => (answered = resolve));
 }
 
 /** Where the ops port wants a token, the browser has asked for it and sends it by itself. @param {Order} order */
