@@ -15,8 +15,8 @@ export async function reopen(rooms: Rooms, story: Story): Promise<Turn> {
   const ownId = rooms.issuers.none ? { ownId: id } : {};
   const anew: Exchange = { ...exchange, ...ownId, intent: { kind: 'open', initialize } };
   const known = await lookUp(rooms, id, true);
-  if (known === 'unavailable') return refused(story, REGISTRY_DOWN);
-  const found = openedAt(exchange.path, known);
+  // Another session can be opened without knowing: clients do not repeat an `initialize` that is answered with 503.
+  const found = known === 'unavailable' ? undefined : openedAt(exchange.path, known);
   story.exchange =
     found === undefined
       ? anew

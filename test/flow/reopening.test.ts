@@ -1,11 +1,14 @@
 /** An `initialize` that names a session: its home answers while it knows the session; else it opens another. */
 
+import { Redis } from 'ioredis';
 import { afterEach, expect, test } from 'vitest';
+import { REDIS } from '../../proxy/contract.ts';
 import { rawOpen, rawPing, rawPost, rawStatus } from '../house/by-hand.ts';
 import { type Listening, listen, sdkSessions } from '../house/draining.ts';
 import { type TestProxy, startProxy } from '../house/flow.ts';
 import { sayJson, startPlain } from '../house/plain.ts';
 import { startRedis } from '../house/redis.ts';
+import { until } from '../house/until.ts';
 
 const undo: (() => Promise<unknown>)[] = [];
 afterEach(async () => {
@@ -103,6 +106,30 @@ test.each([1, 2])('unknown, ended and forgotten ids: another session is opened; 
   ]);
   expect((await rawPing(first, idOf(after))).status).toBe(200);
   expect(proxies.flatMap(({ events }) => events.filter(({ type }) => type === 'migration'))).toEqual([]);
+});
+
+test('another proxy does not answer whether it knows the id: another session is opened', async () => {
+  const redis = await startRedis();
+  const direct = new Redis(redis.url);
+  undo.push(async () => {
+    direct.disconnect();
+    await redis.close();
+  });
+  const a = await startSdk();
+  const proxy = await startProxy([a.origin], [`--redis=${redis.url}`]);
+  undo.push(() => proxy.stop());
+  await until('it lives', async () => (await direct.zcard(REDIS.peers)) === 1);
+  const listening = direct.duplicate();
+  undo.push(async () => listening.disconnect());
+  const greeted = new Promise((resolve) => listening.once('message', resolve));
+  await listening.subscribe(REDIS.answers('ghost'));
+  await direct.publish(REDIS.messages, JSON.stringify({ from: 'ghost', kind: 'joined' }));
+  await greeted;
+  // A call cannot be told that its session is unknown.
+  expect((await rawPing(proxy.url, 'nobody')).status).toBe(503);
+  const after = await again(proxy.url, 'stale');
+  expect([after.status, idOf(after) === 'stale']).toEqual([200, false]);
+  expect((await rawPing(proxy.url, idOf(after))).status).toBe(200);
 });
 
 test.each([1, 2])('the home is dead: another session is opened elsewhere; proxies: %i', async (count) => {
