@@ -77,12 +77,13 @@ export function redisByHash({ client, circuit, changes, held, ttlMs, now }: Redi
     async end(hash) {
       // As from another proxy: this one must hear of it too.
       const message = `operator ${hash}`;
+      // Its end may be heard, and the id forgotten, before Redis answers.
+      const id = changes.idOf(hash);
       const key = REDIS.session(hash);
       const text = await circuit.run('end', () => client.endSession(key, ttlMs, REDIS.changes, message));
       const ended = text === null ? undefined : toSeen(hash, text);
       if (text === null || ended === undefined) return undefined;
       held.remove(ended.home.id, hash);
-      const id = changes.idOf(hash);
       return { seen: ended, session: id === undefined ? undefined : readRecord(id, text) };
     },
   };
