@@ -1,4 +1,5 @@
 /** When a session's home last showed that it knows the session. */
+import { BoundedMap } from './bounded.ts';
 import type { Session } from './contract.ts';
 
 export interface Confirmations {
@@ -22,16 +23,13 @@ const MOST = 20_000;
 
 /** `now` is in milliseconds. */
 export function createConfirmations(now: () => number): Confirmations {
-  const confirmed = new Map<string, Confirmation>();
-  const disconnects = new Map<string, number>();
+  const confirmed = new BoundedMap<string, Confirmation>(MOST);
+  const disconnects = new BoundedMap<string, number>(MOST);
   const disconnectsOf = ({ home }: Session): number => disconnects.get(home.origin) ?? 0;
 
   return {
     confirm(session) {
-      confirmed.delete(session.id);
       confirmed.set(session.id, { of: session.backendSessionId, at: now(), disconnects: disconnectsOf(session) });
-      const [oldest] = confirmed.size > MOST ? confirmed.keys() : [];
-      if (oldest !== undefined) confirmed.delete(oldest);
     },
     holds(session, ms) {
       const last = confirmed.get(session.id);
@@ -39,12 +37,6 @@ export function createConfirmations(now: () => number): Confirmations {
       return now() - last.at <= ms && last.disconnects === disconnectsOf(session);
     },
     doubt: ({ id }) => void confirmed.delete(id),
-    disconnected(origin) {
-      const before = disconnects.get(origin) ?? 0;
-      disconnects.delete(origin);
-      disconnects.set(origin, before + 1);
-      const [oldest] = disconnects.size > MOST ? disconnects.keys() : [];
-      if (oldest !== undefined) disconnects.delete(oldest);
-    },
+    disconnected: (origin) => void disconnects.set(origin, (disconnects.get(origin) ?? 0) + 1),
   };
 }

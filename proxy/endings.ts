@@ -1,5 +1,6 @@
 /** Which sessions their clients are ending, here or at another proxy: what runs in them then is over, and lost nothing. */
 import { hash as digest } from 'node:crypto';
+import { BoundedMap } from './bounded.ts';
 import type { JsonObject, Peers } from './contract.ts';
 
 export interface Endings {
@@ -21,13 +22,8 @@ const KEPT_MS = 60_000;
 
 /** `now` is in milliseconds. */
 export function createEndings(peers: Peers, now: () => number): Endings {
-  const begun = new Map<string, number>();
-  const add = (hash: string): void => {
-    begun.delete(hash);
-    begun.set(hash, now());
-    const [oldest] = begun.size > MOST ? begun.keys() : [];
-    if (oldest !== undefined) begun.delete(oldest);
-  };
+  const begun = new BoundedMap<string, number>(MOST);
+  const add = (hash: string): void => void begun.set(hash, now());
   const remove = (hash: string): void => void begun.delete(hash);
   const hashOf = ({ hash }: JsonObject): string => (typeof hash === 'string' ? hash : '');
   const hear = (then: () => void): undefined => {

@@ -1,5 +1,5 @@
 /** Whether the backends issue session ids, as their answers to `initialize` show, here or at another proxy. */
-import { boundedSet } from './bounded-set.ts';
+import { BoundedSet } from './bounded.ts';
 import type { Backends, JsonObject, Peers } from './contract.ts';
 
 export interface Issuers {
@@ -34,7 +34,7 @@ export function createIssuers(
 ): Issuers {
   let known = new Map<string, boolean>();
   let heardNone = -Infinity;
-  let ownIds = boundedSet(MOST_OWN);
+  let ownIds = new BoundedSet(MOST_OWN);
 
   function own(): boolean | undefined {
     const listed = backends.list().flatMap(({ id }) => known.get(id) ?? []);
@@ -66,7 +66,7 @@ export function createIssuers(
       const listed = new Set(backends.list().map(({ id }) => id));
       known = new Map([...known].filter(([id]) => listed.has(id)));
       known.set(backend, issues);
-      if (issues) ownIds = boundedSet(MOST_OWN);
+      if (issues) ownIds = new BoundedSet(MOST_OWN);
       peers.tell(TOPIC, answer());
     },
     hear: (answers) => answers.forEach(hear),

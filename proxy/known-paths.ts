@@ -1,4 +1,5 @@
 /** Where backends have their MCP endpoint, as their redirects have said: asked there at once from then on. Pure. */
+import { BoundedMap } from './bounded.ts';
 import { HEADER } from './contract.ts';
 import type { Backend, RawHeaders } from './contract.ts';
 import { headerValue } from './headers.ts';
@@ -19,7 +20,7 @@ export interface KnownPaths {
 const MOST = 1000;
 
 export function newKnownPaths(): KnownPaths {
-  const known = new Map<string, string>();
+  const known = new BoundedMap<string, string>(MOST);
   const keyOf = (to: Backend, path: string): string => `${to.id} ${to.origin} ${path}`;
   return {
     at(to, target) {
@@ -37,8 +38,6 @@ export function newKnownPaths(): KnownPaths {
       known.delete(key);
       if (now === path || !(isSlash(path, now) || headerValue(headers, HEADER.session) !== undefined)) return;
       known.set(key, now);
-      const [oldest] = known.keys();
-      if (known.size > MOST && oldest !== undefined) known.delete(oldest);
     },
   };
 }

@@ -1,5 +1,5 @@
 /** Asks a home whether it knows a session. */
-import { boundedSet } from './bounded-set.ts';
+import { BoundedSet } from './bounded.ts';
 import type { Backend, Exchange, JsonRpcRequest, Known, Session, Upstream } from './contract.ts';
 import { ask, ownPost, versionOf } from './own-requests.ts';
 import type { Asked } from './own-requests.ts';
@@ -15,7 +15,7 @@ const MOST = 20_000;
 
 /** What a ping proves; trouble on the way proves nothing. `token` is random, never the same twice. */
 export function createKnows(upstream: Upstream, token: () => string): Knows {
-  const pingless = boundedSet(MOST);
+  const pingless = new BoundedSet(MOST);
 
   function send(session: Session, home: Backend, exchange: Exchange, method: string): Promise<Asked> {
     // Another proxy may ask the same session at the same time: servers tell requests apart by their ids.

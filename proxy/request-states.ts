@@ -1,5 +1,6 @@
 /** Which backend issued which `requestState`: a server without sessions may seal it with a key of its own process. */
 import { hash as digest } from 'node:crypto';
+import { BoundedMap } from './bounded.ts';
 import type { Exchange, JsonObject, JsonRpcMessage, Peers, Sink } from './contract.ts';
 import { parseMessages } from './jsonrpc.ts';
 
@@ -88,12 +89,9 @@ function stateIn(messages: readonly JsonRpcMessage[]): string | undefined {
 
 /** Backends by the hash of a state: the latest, each for its life. */
 function newIssued(now: () => number) {
-  const backends = new Map<string, { readonly backend: string; readonly until: number }>();
+  const backends = new BoundedMap<string, { readonly backend: string; readonly until: number }>(MOST);
   function add(hash: string, backend: string): void {
-    backends.delete(hash);
     backends.set(hash, { backend, until: now() + LIFE });
-    const [oldest] = backends.size > MOST ? backends.keys() : [];
-    if (oldest !== undefined) backends.delete(oldest);
   }
   return {
     add,

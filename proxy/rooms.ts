@@ -1,7 +1,7 @@
 /** Puts the rooms together: the same house for the CLI, createProxy and the middleware. */
 import { randomUUID } from 'node:crypto';
 import { discover, openRegistry } from './adapters.ts';
-import { boundedSet } from './bounded-set.ts';
+import { BoundedSet } from './bounded.ts';
 import type { Listening } from './addresses.ts';
 import { withoutSlash } from './admit.ts';
 import { drainableBackends } from './backends/drains.ts';
@@ -104,8 +104,8 @@ export function buildHouse(config: Config, telemetry: TelemetryWithMetrics, give
     answers: ways.answers,
     confirmations,
     ejections: createEjections(Date.now),
-    streamless: boundedSet(MOST_REMEMBERED),
-    silent: boundedSet(MOST_REMEMBERED),
+    streamless: new BoundedSet(MOST_REMEMBERED),
+    silent: new BoundedSet(MOST_REMEMBERED),
     endings,
     issuers,
     requestStates,

@@ -1,5 +1,5 @@
 /** What the corridor knows of one exchange between its turns. */
-import type { BoundedSet } from './bounded-set.ts';
+import type { BoundedSet } from './bounded.ts';
 import type { ClientStream } from './client-stream.ts';
 import type { Confirmations } from './confirmations.ts';
 import type {

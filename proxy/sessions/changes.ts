@@ -1,6 +1,7 @@
 /** Which session a message on the channel of changes is about, and whether another proxy wrote it. */
 
 import { hash as digest, randomBytes } from 'node:crypto';
+import { BoundedMap } from '../bounded.ts';
 import { newListeners } from '../listeners.ts';
 
 /** Sessions whose id is kept to recognise their hash; the oldest go first. */
@@ -39,16 +40,13 @@ export function newChanges(): Changes {
   const listeners = newListeners<string>();
   const endings = newListeners<Ending>();
   /** By hash. */
-  const ids = new Map<string, string>();
+  const ids = new BoundedMap<string, string>(MOST_KNOWN);
   let token = newToken();
 
   return {
     know(id) {
       const hash = hashOf(id);
-      ids.delete(hash);
       ids.set(hash, id);
-      const [oldest] = ids.size > MOST_KNOWN ? ids.keys() : [];
-      if (oldest !== undefined) ids.delete(oldest);
       return hash;
     },
     idOf: (hash) => ids.get(hash),

@@ -1,5 +1,6 @@
 /** Sessions that the registry has lost: asked for among the other proxies, and put back by those that know them. */
 
+import { BoundedMap } from '../bounded.ts';
 import type { JsonObject, Peers, Session } from '../contract.ts';
 import type { LinkedSessions } from './cached.ts';
 import { hashOf } from './changes.ts';
@@ -147,7 +148,7 @@ type Held = {
 
 /** The verdicts that hold still. */
 function newVerdicts(now: () => number) {
-  const held = new Map<string, Held>();
+  const held = new BoundedMap<string, Held>(MOST_HELD);
   return {
     of(hash: string): Verdict | undefined {
       const last = held.get(hash);
@@ -162,8 +163,6 @@ function newVerdicts(now: () => number) {
       const patient = before !== undefined && at - before < PATIENCE;
       const verdict = said === 'unsure' && patient ? 'unknown' : said;
       held.set(hash, { verdict, at, unsureAt: verdict === 'unsure' ? at : before });
-      const [oldest] = held.size > MOST_HELD ? held.keys() : [];
-      if (oldest !== undefined) held.delete(oldest);
       return verdict;
     },
   };

@@ -19,7 +19,7 @@ const LEVELS: readonly (readonly string[])[] = [
     'classify',
     'decide',
     'balance',
-    'bounded-set',
+    'bounded',
     'confirmations',
     'ejections',
     'session-doubt',

@@ -6,7 +6,7 @@ import { staticBackends } from '../../../proxy/backends/static.ts';
 import { type Sessions, SessionsUnavailable } from '../../../proxy/contract.ts';
 import type { RoutingEvent } from '../../../proxy/events.ts';
 import { newListeners } from '../../../proxy/listeners.ts';
-import { boundedSet } from '../../../proxy/bounded-set.ts';
+import { BoundedSet } from '../../../proxy/bounded.ts';
 import { createConfirmations } from '../../../proxy/confirmations.ts';
 import { createEndings } from '../../../proxy/endings.ts';
 import { createIssuers } from '../../../proxy/issuers.ts';
@@ -96,8 +96,8 @@ export function newProxies(
       streams,
       confirmations: createConfirmations(Date.now),
       ejections: createEjections(Date.now),
-      streamless: boundedSet(100),
-      silent: boundedSet(100),
+      streamless: new BoundedSet(100),
+      silent: new BoundedSet(100),
       endings: createEndings(noPeers(), Date.now),
       issuers: createIssuers(noPeers(), backends, '', Date.now),
       requestStates: createRequestStates(noPeers(), Date.now),
