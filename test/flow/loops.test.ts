@@ -13,7 +13,7 @@ import { INITIALIZE } from '../house/edge.ts';
 import { type TestProxy, startProxy } from '../house/flow.ts';
 import { listen } from '../house/listen.ts';
 import { refusing } from '../house/nasty.ts';
-import { dial, post, request, said } from '../house/raw.ts';
+import { askAt, post, request, said } from '../house/raw.ts';
 import { call } from '../house/recording.ts';
 import { startServers } from '../house/servers.ts';
 import { startSite } from '../house/site.ts';
@@ -77,12 +77,6 @@ async function selfish(others: readonly string[] = [], flags: readonly string[] 
   detour.lead(proxy.url);
   return { proxy, detour };
 }
-async function ask(proxy: TestProxy, bytes: string) {
-  const client = await dial(Number(new URL(proxy.url).port));
-  const answer = await client.send(bytes).answer();
-  client.leave();
-  return answer;
-}
 const warnings = (events: readonly RoutingEvent[]) =>
   events.flatMap((event) => (event.type === 'suspect' ? [`${event.backend}: ${event.cause}`] : []));
 
@@ -97,7 +91,7 @@ describe('a proxy that is its own backend', () => {
   ])('%s is refused at once, for a handful of descriptors', async (_what, bytes) => {
     const { proxy, detour } = await selfish([], ['--hold-seconds', '600']);
     const before = detour.cost();
-    expect(said(await soon('the answer', ask(proxy, bytes), 3000))).toBe(LOOP);
+    expect(said(await soon('the answer', askAt(proxy.url, bytes), 3000))).toBe(LOOP);
     const { connections, requests } = detour.cost();
     expect(connections - before.connections).toBeLessThan(8);
     expect(requests).toBe(1);
@@ -153,7 +147,7 @@ test('two proxies that are each other’s backends', async () => {
   to1.lead(one.url);
   to2.lead(two.url);
   for (const bytes of [post(INITIALIZE), request('GET /other'), request('GET /socket', UPGRADE)]) {
-    expect(said(await soon('the answer', ask(one, bytes), 3000))).toBe(LOOP);
+    expect(said(await soon('the answer', askAt(one.url, bytes), 3000))).toBe(LOOP);
   }
   expect([to1.cost().requests, to2.cost().requests]).toEqual([3, 3]);
 });
@@ -175,19 +169,19 @@ test('so many proxies in a row must be a loop of others', async () => {
   undo.push(() => site.close());
   const proxy = await proxyOf([site.origin]);
   const names = (count: number) => Array.from({ length: count }, (_, at) => `proxy-${at}`).join(', ');
-  expect((await ask(proxy, request('GET /json', [`Mcp-Affinity-Via: ${names(7)}`]))).status).toBe(200);
-  expect(said(await ask(proxy, request('GET /json', [`Mcp-Affinity-Via: ${names(8)}`])))).toBe(LOOP);
+  expect((await askAt(proxy.url, request('GET /json', [`Mcp-Affinity-Via: ${names(7)}`]))).status).toBe(200);
+  expect(said(await askAt(proxy.url, request('GET /json', [`Mcp-Affinity-Via: ${names(8)}`])))).toBe(LOOP);
   const [name, ...more] = names(8).split(', ');
   const lines = [`mcp-affinity-via: ${name}`, `MCP-AFFINITY-VIA: ${more.join()}`];
-  expect(said(await ask(proxy, request('GET /socket', [...UPGRADE, ...lines])))).toBe(LOOP);
+  expect(said(await askAt(proxy.url, request('GET /socket', [...UPGRADE, ...lines])))).toBe(LOOP);
 });
 
 test('what proxies say of the way is all that passes of a client’s field', async () => {
   const site = await startSite('a');
   undo.push(() => site.close());
   const proxy = await proxyOf([site.origin]);
-  const { body } = await ask(
-    proxy,
+  const { body } = await askAt(
+    proxy.url,
     request('GET /json', ['mcp-affinity-via: ok, no good, "x", \u00ff', 'mcp-affinity-other: x']),
   );
   const { fields }: { fields: string[] } = JSON.parse(body);
@@ -204,7 +198,7 @@ test('the middleware in front of servers passes a loop on to who detects it', as
   const { port } = await listen(express().use(affinity));
   const proxy = await proxyOf([`http://127.0.0.1:${port}`], ['--hold-seconds', '600']);
   detour.lead(proxy.url);
-  expect(said(await soon('the answer', ask(proxy, post(INITIALIZE)), 3000))).toBe(LOOP);
+  expect(said(await soon('the answer', askAt(proxy.url, post(INITIALIZE)), 3000))).toBe(LOOP);
   expect(detour.cost().requests).toBe(1);
 });
 

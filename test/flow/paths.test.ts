@@ -12,7 +12,7 @@ import { rawOpen, rawPost } from '../house/by-hand.ts';
 import { INITIALIZE } from '../house/edge.ts';
 import { type TestProxy, startProxy } from '../house/flow.ts';
 import { listen } from '../house/listen.ts';
-import { dial, request, said } from '../house/raw.ts';
+import { askAt, dial, request, said } from '../house/raw.ts';
 import { startRedis } from '../house/redis.ts';
 import { newSession } from '../house/sessions.ts';
 import { startTalk } from '../house/talk.ts';
@@ -74,12 +74,6 @@ async function site(mount: (mcp: Mcp) => RequestListener, flags: readonly string
   const { origin } = new URL(proxy.url);
   return { mcp, proxy, origin };
 }
-async function ask(proxy: TestProxy, bytes: string) {
-  const client = await dial(Number(new URL(proxy.url).port));
-  const answer = await client.send(bytes).answer();
-  client.leave();
-  return answer;
-}
 const warnings = (events: readonly RoutingEvent[]) =>
   events.flatMap((event) => (event.type === 'wrong-path' ? [`${event.path} ${event.served}`] : []));
 
@@ -101,7 +95,7 @@ describe('a server that is mounted for all below its path', () => {
     const { mcp, proxy } = await site(({ handler }) => express().use('/mcp', handler), ['--max-body', '1000']);
     for (const path of BELOW) {
       for (const body of [INITIALIZE, { ...INITIALIZE, padding: 'x'.repeat(30_000) }]) {
-        expect((await ask(proxy, request(`POST ${path}`, [], body))).status).toBeOneOf([400, 404]);
+        expect((await askAt(proxy.url, request(`POST ${path}`, [], body))).status).toBeOneOf([400, 404]);
       }
     }
     expect([mcp.asked, mcp.sessions.size]).toEqual([[], 0]);
@@ -150,20 +144,20 @@ describe('a wrong --path', () => {
   test('an answer that opens a session all the same is refused, and the session is ended', async () => {
     const { mcp, proxy } = await site(({ handler }) => handler, ['--path', '/wrong']);
     const body = { ...INITIALIZE, padding: 'x'.repeat(40_000) };
-    expect(said(await ask(proxy, request('POST /mcp', [], body)))).toBe(WRONG.replace('404', '502'));
+    expect(said(await askAt(proxy.url, request('POST /mcp', [], body)))).toBe(WRONG.replace('404', '502'));
     await until('it is ended', () => mcp.asked.length === 2 && mcp.sessions.size === 0);
     expect(mcp.asked).toEqual(['POST /mcp', 'DELETE /mcp']);
     expect(warnings(proxy.events)).toEqual(['/mcp /wrong']);
-    expect(said(await ask(proxy, request('POST /mcp', ['content-type: text/plain'], JSON.stringify(INITIALIZE))))).toBe(
-      WRONG.replace('404', '502'),
-    );
+    expect(
+      said(await askAt(proxy.url, request('POST /mcp', ['content-type: text/plain'], JSON.stringify(INITIALIZE)))),
+    ).toBe(WRONG.replace('404', '502'));
   });
 
   test('a scanner fills no log, and long paths are cut', async () => {
     const { proxy } = await site(({ handler }) => handler);
-    for (let n = 0; n < 15; n += 1) await ask(proxy, request(`POST /path-${n}`, [], INITIALIZE));
+    for (let n = 0; n < 15; n += 1) await askAt(proxy.url, request(`POST /path-${n}`, [], INITIALIZE));
     expect(warnings(proxy.events)).toHaveLength(10);
-    const { body } = await ask(proxy, request(`POST /${'x'.repeat(5000)}`, [], INITIALIZE));
+    const { body } = await askAt(proxy.url, request(`POST /${'x'.repeat(5000)}`, [], INITIALIZE));
     expect(body.length).toBeLessThan(500);
   });
 });

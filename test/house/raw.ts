@@ -87,6 +87,14 @@ export async function dial(port: number): Promise<RawClient> {
   return new RawClient(socket);
 }
 
+/** The answer to one request, over a connection of its own. */
+export async function askAt(url: string, bytes: string): Promise<RawAnswer> {
+  const client = await dial(Number(new URL(url).port));
+  const answer = await client.send(bytes).answer();
+  client.leave();
+  return answer;
+}
+
 /** The text of a request; a body gets its length, and is JSON where the fields do not say otherwise. */
 export function request(line: string, fields: readonly string[] = [], body?: unknown): string {
   const all = ['host: localhost', ...fields];
