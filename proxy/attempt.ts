@@ -3,7 +3,7 @@ import { readAnswer } from './answer.ts';
 import type { Answer } from './reading.ts';
 import { silence } from './blame.ts';
 import type { Attempt, Exchange, RawHeaders, Session, Sink } from './contract.ts';
-import { headerValue } from './headers.ts';
+import { headerValue, isEventStream } from './headers.ts';
 import { idsOf } from './jsonrpc.ts';
 
 /** `redirected`: the same backend is to be asked at another path; nothing ran, and nothing was shown. */
@@ -125,10 +125,6 @@ export class RunningAttempt {
     if (this.#skipped > REDIRECT_BYTES) this.breakOff(new Error('the body of a redirect is too long'));
     return true;
   }
-}
-
-function isEventStream(headers: RawHeaders): boolean {
-  return headerValue(headers, 'content-type')?.toLowerCase().startsWith('text/event-stream') === true;
 }
 
 /** Tells of a silence; while the sink is full the silence is ours. */

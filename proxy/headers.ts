@@ -34,6 +34,10 @@ export function headerValue(headers: RawHeaders, name: string): string | undefin
   return undefined;
 }
 
+export function isEventStream(headers: RawHeaders): boolean {
+  return headerValue(headers, 'content-type')?.toLowerCase().startsWith('text/event-stream') === true;
+}
+
 /** What a backend says of its release; undefined for nothing, or nothing that can be compared. */
 export function readRelease(value: string | undefined): number | undefined {
   return value !== undefined && /^\d{1,9}$/.test(value) ? Number(value) : undefined;

@@ -11,7 +11,7 @@ import type {
   Sessions,
   SseEvent,
 } from './contract.ts';
-import { headerValue } from './headers.ts';
+import { isEventStream } from './headers.ts';
 import { findMessages } from './json-text.ts';
 import { isRequest, isResponse, parseMessages } from './jsonrpc.ts';
 import { fold, opened, remembered } from './journal.ts';
@@ -81,10 +81,6 @@ export function createKeeper(
 
 const STORED: Kept = { kind: 'stored' };
 
-function isStream(headers: RawHeaders): boolean {
-  return headerValue(headers, 'content-type')?.toLowerCase().startsWith('text/event-stream') === true;
-}
-
 /** The answers in a whole body, or undefined while its end is not there. */
 function answersInBody(queue: readonly Part[]): readonly JsonRpcResponse[] | undefined {
   if (queue.at(-1)?.kind !== 'end') return undefined;
@@ -123,7 +119,7 @@ function openingKeeper(
       const [head] = queue;
       if (done || head?.kind !== 'head') return 'nothing';
       if (head.status >= 300) return 'nothing';
-      const answers = isStream(head.headers) ? answersInEvents(queue) : answersInBody(queue);
+      const answers = isEventStream(head.headers) ? answersInEvents(queue) : answersInBody(queue);
       return answers === undefined ? 'more' : { answers, headers: head.headers };
     },
     store({ answers, headers }) {
@@ -193,7 +189,7 @@ function journalKeeper(
       const [part] = queue;
       if (part?.kind === 'head') {
         if (headPassed || part.status >= 300) return 'nothing';
-        if (isStream(part.headers))
+        if (isEventStream(part.headers))
           return notifications.length > 0 ? { answers: [], headers: part.headers } : 'nothing';
         if (requests.size === 0 && notifications.length === 0) return 'nothing';
         const answers = answersInBody(queue);

@@ -5,7 +5,7 @@ import type { RawHeaders, Sink, SseEvent } from './contract.ts';
 import { withCors } from './cors.ts';
 import type { Cors } from './cors.ts';
 import { flushHead, writeHead } from './head.ts';
-import { headerValue } from './headers.ts';
+import { isEventStream } from './headers.ts';
 import { errorMessage } from './jsonrpc.ts';
 
 /** An ALB closes what is silent for 60 s; TCP keep-alive and HTTP/2 PING do not count (AWS, "Connection idle timeout"). */
@@ -47,8 +47,7 @@ export class ResponseSink implements Sink {
     const response = this.#response;
     if (this.#shown !== 'nothing' || response.destroyed) return;
     const headers = withCors(fields, this.#options.cors, own);
-    const streams = headerValue(headers, 'content-type')?.toLowerCase().startsWith('text/event-stream') === true;
-    this.#shown = streams && status < 300 ? 'stream' : 'body';
+    this.#shown = isEventStream(headers) && status < 300 ? 'stream' : 'body';
     try {
       writeHead(response, status, this.#options.closing() ? [...headers, 'connection', 'close'] : headers);
     } catch {
