@@ -278,7 +278,7 @@ describe('a DELETE that is answered with', () => {
     for (const answer of waiting) answer();
     expect(await ending).toBe(503);
     await bringBack();
-    await until('it has ended', async () => (await rawPing(one!, id)).status === 404);
+    for (const { url } of proxies) await until('it has ended', async () => (await rawPing(url, id)).status === 404);
     expect(
       proxies.flatMap(({ events }, at) => events.slice(seen[at]).filter(({ type }) => type === 'migration')),
     ).toEqual([]);
