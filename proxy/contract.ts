@@ -78,6 +78,8 @@ export type Session = {
   readonly busyUntil?: number;
   /** When homes that could be reached did not know it any more: the last few times, in milliseconds since 1970. */
   readonly forgottenAt?: readonly number[];
+  /** Its homes ask the client something once the handshake is over; false: one that was waited for did not. */
+  readonly asksFirst?: boolean;
 };
 
 /** What a request wants, as far as routing cares. */

@@ -33,7 +33,9 @@ export async function forward(
   if (session !== undefined && intent.kind === 'continue' && intent.verb === 'listen') {
     return listen(rooms, story, exchange, session, to);
   }
-  const leave = session && (await begin(rooms, session));
+  const first = session && rooms.firstQuestions.answered(session, exchange);
+  if (first !== undefined) await first;
+  const leave = session && (await begin(rooms, session, exchange));
   if (leave === 'moving') return moving(rooms, story);
   const counts = !isSubscription(exchange);
   if (counts) count(rooms.running, to, 1);
@@ -54,8 +56,8 @@ function isSubscription({ method, intent }: Exchange): boolean {
 }
 
 /** Between our reading of a watched session and our entering it, another proxy may have given it a new home. */
-async function begin(rooms: Rooms, session: Session): Promise<ReturnType<Quiet['enter']>> {
-  const entered = rooms.quiet.enter(session);
+async function begin(rooms: Rooms, session: Session, exchange: Exchange): Promise<ReturnType<Quiet['enter']>> {
+  const entered = rooms.quiet.enter(session, exchange);
   if (!(entered instanceof Promise)) return entered;
   const leave = await entered;
   if (leave === 'moving' || !(await hasNewHome(rooms, session))) return leave;
@@ -76,10 +78,12 @@ async function moving(rooms: Rooms, story: Story): Promise<Turn> {
   return 'again';
 }
 
-function hearAnswers({ quiet }: Rooms, session: Session, { intent }: Exchange): void {
+function hearAnswers({ questions, firstQuestions }: Rooms, session: Session, { intent }: Exchange): void {
   if (intent.kind !== 'continue') return;
   for (const message of intent.messages) {
-    if (isResponse(message) && message.id !== undefined && message.id !== null) quiet.answered(session.id, message.id);
+    if (!isResponse(message) || message.id === undefined || message.id === null) continue;
+    firstQuestions.hearAnswer(session, message);
+    questions.answered(session.id, message.id);
   }
 }
 

@@ -213,17 +213,20 @@ function journalKeeper(
       if (answers.length > 0) for (const { id } of answers) if (id !== undefined && id !== null) requests.delete(id);
       const apply = (from: Session): Session =>
         changes.reduce((now, [message, answer]) => fold(now, message, answer), from);
-      return storeJournal(session, apply, promise, rooms);
+      return storeChange(session, apply, promise, rooms);
     },
   };
 }
 
-/** Compare-and-set until it holds: another exchange of the session may be writing too. */
-async function storeJournal(
+/**
+ * Compare-and-set until it holds: another exchange of the session may be writing too. `apply` returns the same object
+ * where there is nothing to change. `promise`: it must be kept at this very home, else it is knowledge that may be lost.
+ */
+export async function storeChange(
   session: Session,
   apply: (from: Session) => Session,
   promise: boolean,
-  { sessions, token }: KeeperRooms,
+  { sessions, token }: Pick<KeeperRooms, 'sessions' | 'token'>,
 ): Promise<Kept> {
   const kept = await orUnavailable(async () => {
     let from = session;

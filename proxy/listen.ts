@@ -140,7 +140,10 @@ function listeningSink(rooms: Rooms, story: Story, session: Session): Sink {
     mark(id) {
       story.cursor = { epoch: session.epoch, id };
     },
-    asked: (id) => rooms.quiet.asked(session, id),
+    asked(id) {
+      rooms.firstQuestions.hear(session);
+      rooms.questions.asked(session, id);
+    },
     handedOver() {
       story.handedOver = true;
     },
@@ -148,8 +151,8 @@ function listeningSink(rooms: Rooms, story: Story, session: Session): Sink {
 }
 
 /** What the client cannot know: questions that died with the old home, and lists that the new one may have another of. */
-function tellOfNewHome({ quiet }: Rooms, sink: Sink, before: Session, now: Session): void {
-  cancel(sink, quiet.takeDead(now));
+function tellOfNewHome({ questions }: Rooms, sink: Sink, before: Session, now: Session): void {
+  cancel(sink, questions.takeDead(now));
   for (const method of listsThatMayDiffer(before, now)) say(sink, { jsonrpc: '2.0', method });
 }
 

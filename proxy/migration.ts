@@ -98,7 +98,6 @@ function house(means: Means, session: Session, to: Backend, said: Said, reason: 
     ...(reason === 'lost' && { forgottenAt }),
     backendSessionId: issued.id,
     home: { id: to.id, origin: to.origin },
-    homedAt: means.now(),
     epoch: session.epoch + 1,
     revision: means.token(),
     changes: session.changes + 1,
@@ -130,7 +129,7 @@ async function tellAndStore(
       ready = await readyInTime(means, streams);
     }
     told = from.journal;
-    const written = await write(means, from, next);
+    const written = await write(means, from, { ...next, homedAt: means.now() });
     if (written.kind === 'unknown') {
       streams.discard();
       void readBack(means, next, to, credentialsOf(exchange));

@@ -1,30 +1,28 @@
 /** Whether a session is quiet, and keeping it so: planned migrations happen only when nothing runs in it anywhere. */
 import { SessionsUnavailable } from './contract.ts';
-import type { Activity, JsonRpcId, Session } from './contract.ts';
+import type { Activity, Exchange, Session } from './contract.ts';
+import { isRequest } from './jsonrpc.ts';
 
 export interface Quiet {
   /**
    * An exchange of the session begins. Returns what to call when it is over, or `moving`: it must wait, for the session
    * is being migrated. While the registry is away it may always begin.
    */
-  enter(session: Session): (() => void) | Promise<(() => void) | 'moving'>;
-  /** The server has asked the client, who may take his time. */
-  asked(session: Session, question: JsonRpcId): void;
-  /** The client has answered. */
-  answered(session: string, question: JsonRpcId): void;
-  /** Questions without an answer that came from another home than of this epoch; they are forgotten. */
-  takeDead(session: Session): readonly JsonRpcId[];
+  enter(session: Session, exchange: Exchange): (() => void) | Promise<(() => void) | 'moving'>;
+  /** A request runs here in the session that its handler may ask the client something for: no list, no ping. */
+  mayBeAskedFor(session: string): boolean;
   /** Nothing runs in the session, and nothing begins until the returned function is called; undefined if something does. */
   claim(session: Session): Promise<(() => void) | undefined>;
   /** Others must know of what runs already in the sessions that are watched now. */
   watchedMore(): void;
 }
 
-type Running = { readonly session: Session; readonly what: string; entered: boolean };
-type Question = { readonly epoch: number; readonly timer: NodeJS.Timeout };
-
-/** A question that nobody answers is no hindrance for ever. Milliseconds: longer than people think over a form. */
-const QUESTION_LIFE = 600_000;
+type Running = {
+  readonly session: Session;
+  readonly exchange: Exchange;
+  readonly what: string;
+  entered: boolean;
+};
 
 /**
  * `isWatched`: a migration of the session may be planned soon, so all proxies must know what runs in it. Others cost
@@ -35,8 +33,8 @@ export function createQuiet(activity: Activity, isWatched: (session: Session) =>
   const proxy = token();
   let begun = 0;
 
-  function begin(session: Session, entered: boolean, what: string): () => void {
-    const one: Running = { session, what, entered };
+  function begin(one: Running): () => void {
+    const { session } = one;
     const there = running.get(session.id) ?? new Set();
     running.set(session.id, there.add(one));
     return () => {
@@ -46,21 +44,22 @@ export function createQuiet(activity: Activity, isWatched: (session: Session) =>
     };
   }
 
-  async function enterWatched(session: Session, what: string): Promise<(() => void) | 'moving'> {
+  async function enterWatched(one: Running): Promise<(() => void) | 'moving'> {
     try {
-      if ((await activity.enter(session.id, what)) === 'moving') return 'moving';
+      if ((await activity.enter(one.session.id, one.what)) === 'moving') return 'moving';
     } catch (error) {
       ignoreOutage(error);
     }
-    return begin(session, true, what);
+    return begin(one);
   }
 
   return {
-    enter(session) {
-      const what = `${proxy} ${(begun += 1)}`;
-      return isWatched(session) ? enterWatched(session, what) : begin(session, false, what);
+    enter(session, exchange) {
+      const entered = isWatched(session);
+      const one = { session, exchange, what: `${proxy} ${(begun += 1)}`, entered };
+      return entered ? enterWatched(one) : begin(one);
     },
-    ...newQuestions(activity),
+    mayBeAskedFor: (session) => [...(running.get(session) ?? [])].some(({ exchange }) => isWork(exchange)),
     async claim(session) {
       if (running.has(session.id)) return undefined;
       try {
@@ -81,46 +80,9 @@ export function createQuiet(activity: Activity, isWatched: (session: Session) =>
   };
 }
 
-/** What servers have asked clients: a session is not quiet before it is answered. */
-function newQuestions(activity: Activity): Pick<Quiet, 'asked' | 'answered' | 'takeDead'> {
-  const questions = new Map<string, Map<JsonRpcId, Question>>();
-  const leave = (session: string, what: string): void => void activity.leave(session, what);
-
-  function forget(session: string, question: JsonRpcId): void {
-    const open = questions.get(session);
-    clearTimeout(open?.get(question)?.timer);
-    if (open?.delete(question) === true && open.size === 0) questions.delete(session);
-  }
-
-  return {
-    asked(session, question) {
-      const open = questions.get(session.id) ?? new Map<JsonRpcId, Question>();
-      questions.set(session.id, open);
-      const over = (): void => {
-        forget(session.id, question);
-        leave(session.id, named(question));
-      };
-      clearTimeout(open.get(question)?.timer);
-      open.set(question, { epoch: session.epoch, timer: setTimeout(over, QUESTION_LIFE).unref() });
-      activity.enter(session.id, named(question)).catch(ignoreOutage);
-    },
-    answered(session, question) {
-      forget(session, question);
-      leave(session, named(question));
-    },
-    takeDead(session) {
-      const dead = [...(questions.get(session.id) ?? [])].filter(([, { epoch }]) => epoch !== session.epoch);
-      for (const [question] of dead) {
-        forget(session.id, question);
-        leave(session.id, named(question));
-      }
-      return dead.map(([question]) => question);
-    },
-  };
-}
-
-function named(question: JsonRpcId): string {
-  return `question ${typeof question} ${question}`;
+function isWork({ intent }: Exchange): boolean {
+  if (intent.kind !== 'continue') return false;
+  return intent.messages.some((one) => isRequest(one) && one.method !== 'ping' && !one.method.endsWith('/list'));
 }
 
 /** The registry's outage is told by itself; what could not be said there is said later. */

@@ -18,13 +18,10 @@ import { hearOf } from './heard.ts';
 import { createIssuers } from './issuers.ts';
 import { listedState } from './listed.ts';
 import { createEndings } from './endings.ts';
-import { createMigrator } from './migrate.ts';
-import { STREAMS_MS } from './migration.ts';
-import type { MigratorRooms } from './migration.ts';
+import { openMoves } from './moves.ts';
 import { createPassthrough } from './passthrough.ts';
 import type { Passthrough } from './passthrough.ts';
 import { migrateListening } from './planned.ts';
-import { createPeerStreams } from './peer-streams.ts';
 import { createPlans } from './plans.ts';
 import { createQuiet } from './quiet.ts';
 import { createRequestStates } from './request-states.ts';
@@ -34,7 +31,6 @@ import type { Router } from './router.ts';
 import type { SessionsByHash } from './sessions/by-hash.ts';
 import { TOPIC } from './sessions/lost.ts';
 import type { Rooms } from './story.ts';
-import { createStreams } from './streams.ts';
 import type { TelemetryWithMetrics } from './telemetry/telemetry.ts';
 import type { SessionsByState } from './telemetry/metrics.ts';
 import { createUnregister } from './unregister.ts';
@@ -88,7 +84,7 @@ export function buildHouse(config: Config, telemetry: TelemetryWithMetrics, give
   const plans = createPlans({ ...shared, ...registry, chaos: config.chaosMigrate });
   const quiet = createQuiet(activity, (session) => plans.watches(session), randomUUID);
   plans.onChange(() => quiet.watchedMore());
-  const moves = openMoves({ ...shared, peers, confirmations });
+  const moves = openMoves({ ...shared, activity, peers, quiet, confirmations });
   const endings = createEndings(peers, Date.now);
   const issuers = createIssuers(peers, backends, TOPIC.whoKnows, Date.now);
   const requestStates = createRequestStates(peers, Date.now);
@@ -155,28 +151,6 @@ function countFor(telemetry: TelemetryWithMetrics, sessions: Sessions, backends:
 
 /** Ids of sessions that are marked in some way at once. */
 const MOST_REMEMBERED = 20_000;
-
-type MovingRooms = Omit<MigratorRooms, 'prepareStreams' | 'moved'> & Pick<Rooms, 'peers' | 'confirmations'>;
-
-/** How sessions get new homes, and their streams with them. */
-function openMoves(rooms: MovingRooms) {
-  const streams = createStreams(rooms.sessions);
-  const everywhere = createPeerStreams(streams, rooms.peers, STREAMS_MS);
-  const migrator = createMigrator({
-    ...rooms,
-    prepareStreams: (housed, to) => everywhere.prepare(housed, to),
-    moved(session) {
-      rooms.confirmations.confirm(session);
-      streams.moved(session.id, session);
-    },
-  });
-  const close = (): void => {
-    migrator.close();
-    everywhere.close();
-    streams.close();
-  };
-  return { streams, migrator, close };
-}
 
 type GivenWays = Given & Required<Pick<UpstreamOptions, 'onDisconnect' | 'onRotation'>>;
 

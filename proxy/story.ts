@@ -24,6 +24,8 @@ import { idsOf } from './jsonrpc.ts';
 import { refuse } from './refusal.ts';
 import type { ReplayPolicy } from './replay-safety.ts';
 import type { Plans } from './plans.ts';
+import type { FirstQuestions } from './first-questions.ts';
+import type { Questions } from './questions.ts';
 import type { Quiet } from './quiet.ts';
 import type { RequestStates } from './request-states.ts';
 import type { Cursor, Streams } from './streams.ts';
@@ -37,6 +39,8 @@ export type Rooms = {
   readonly streams: Streams;
   readonly telemetry: Telemetry;
   readonly quiet: Quiet;
+  readonly questions: Questions;
+  readonly firstQuestions: FirstQuestions;
   readonly plans: Plans;
   readonly confirmations: Confirmations;
   readonly ejections: Ejections;

@@ -37,6 +37,7 @@ function isRecord(value: unknown): value is SessionRecord {
       owner: 'string',
       path: 'string',
       busyUntil: 'number',
+      asksFirst: 'boolean',
     }) &&
     isObject(value['capabilities']) &&
     isObject(value['serverInfo']) &&

@@ -39,7 +39,7 @@ export function sessionsContract(name: string, { make }: SessionsUnderTest): voi
 
     describe('create and find', () => {
       test('what was created is found, whole', async () => {
-        const session = newSession({ owner: 'me', busyUntil: 7 });
+        const session = newSession({ owner: 'me', busyUntil: 7, asksFirst: true });
         expect(await sessions.create(session)).toBe('created');
         expect(await both(session.id)).toEqual([session, session]);
       });

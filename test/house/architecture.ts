@@ -112,6 +112,8 @@ const LEVELS: readonly (readonly string[])[] = [
     'aftermath',
     'plans',
     'planned',
+    'questions',
+    'first-questions',
     'quiet',
     'story',
     'unregister',
@@ -142,6 +144,7 @@ const LEVELS: readonly (readonly string[])[] = [
   [
     'main',
     'rooms',
+    'moves',
     'operations',
     'adapters',
     'index',

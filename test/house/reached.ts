@@ -20,6 +20,8 @@ const SAID = z.object({
   sampling: z.string(),
   elicitation: z.string(),
   rootsAtStart: z.string().default(ROOT),
+  /** The roots that the server worked with when the call began. */
+  known: z.string().default(ROOT),
   port: z.string(),
 });
 
@@ -39,12 +41,16 @@ let keys = 0;
 export async function startReached(url: string, listenAt: string = url): Promise<Reached> {
   const client = new Client(
     { name: 'reached', version: '1' },
-    { capabilities: { sampling: {}, elicitation: { form: {} }, roots: {} } },
+    { capabilities: { sampling: {}, elicitation: { form: {} }, roots: { listChanged: true } } },
   );
   const logs: unknown[] = [];
   const asked: string[] = [];
   client.setNotificationHandler(LoggingMessageNotificationSchema, ({ params }) => void logs.push(params.data));
-  client.setRequestHandler(ListRootsRequestSchema, () => ({ roots: [{ uri: ROOT }] }));
+  let listed = 0;
+  client.setRequestHandler(ListRootsRequestSchema, () => {
+    listed += 1;
+    return { roots: [{ uri: ROOT }] };
+  });
   client.setRequestHandler(CreateMessageRequestSchema, ({ params: { messages } }) => {
     const content = messages[0]?.content;
     const text = content !== undefined && 'text' in content ? content.text : '';
@@ -66,6 +72,9 @@ export async function startReached(url: string, listenAt: string = url): Promise
   });
   await client.connect(transport);
   await until('it listens', () => listens);
+  // The server asked for them when nobody listened yet.
+  await client.sendRootsListChanged();
+  await until('it is asked for its roots', () => listed > 0);
   const sessionId = () => transport.sessionId ?? '';
 
   return {
@@ -80,7 +89,7 @@ export async function startReached(url: string, listenAt: string = url): Promise
       await until(`the last message of ${key}`, () => logs.includes(`${key} 4`), 3_000);
       const seen = [said.roots, said.sampling, said.elicitation, ...logs.slice(logged), ...asked.slice(wasAsked)];
       const wanted = [ROOT, `sampled ${key}`, `elicited ${key}`, ...[1, 2, 3, 4].map((at) => `${key} ${at}`), key, key];
-      if (said.rootsAtStart !== ROOT) seen.push(said.rootsAtStart);
+      for (const roots of [said.rootsAtStart, said.known]) if (roots !== ROOT) seen.push(roots);
       if (seen.join() !== wanted.join()) throw new Error(`Expected ${wanted.join()}, got ${seen.join()}`);
       return `http://127.0.0.1:${said.port}`;
     },

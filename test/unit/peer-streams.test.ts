@@ -2,36 +2,14 @@
 
 import { hash } from 'node:crypto';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import type { Answers, JsonObject, Peers, Session } from '../../proxy/contract.ts';
+import type { Session } from '../../proxy/contract.ts';
 import { createPeerStreams } from '../../proxy/peer-streams.ts';
 import type { Streams } from '../../proxy/streams.ts';
+import { newNetwork } from '../house/network.ts';
 import { migrated, newSession } from '../house/sessions.ts';
 
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
-
-type Handler = Parameters<Peers['on']>[1];
-
-/** Proxies that hear each other at once; `complete` is what those say who answer. */
-function newNetwork() {
-  const proxies: Map<string, Handler>[] = [];
-  return (complete = true): Peers => {
-    const own = new Map<string, Handler>();
-    proxies.push(own);
-    const others = () => proxies.filter((one) => one !== own);
-    const all = (topic: string, message: JsonObject) =>
-      Promise.all(others().map(async (one) => (await one.get(topic)?.(message)) ?? {}));
-    return {
-      ask: async (topic, message): Promise<Answers> => ({ answers: await all(topic, message), complete }),
-      tell: (topic, message) => void all(topic, message),
-      on(topic, f) {
-        own.set(topic, f);
-        return () => void own.delete(topic);
-      },
-      close() {},
-    };
-  };
-}
 
 /** Streams of one session, or of none, that write down what becomes of them. */
 function newStreams(listening: Session | undefined, state: 'attached' | 'refused' = 'attached') {

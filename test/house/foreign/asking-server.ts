@@ -3,8 +3,10 @@
 import { randomUUID } from 'node:crypto';
 import { type IncomingMessage, type ServerResponse, createServer } from 'node:http';
 import { json } from 'node:stream/consumers';
+import { setTimeout as pause } from 'node:timers/promises';
 import { McpServer } from '@modelcontextprotocol/sdk/server/mcp.js';
 import { StreamableHTTPServerTransport } from '@modelcontextprotocol/sdk/server/streamableHttp.js';
+import { RootsListChangedNotificationSchema } from '@modelcontextprotocol/sdk/types.js';
 import { z } from 'zod';
 
 /** A question that does not arrive at once is lost. Milliseconds. */
@@ -22,12 +24,23 @@ function newServer(isMoved: boolean): McpServer {
     const listed = await session.listRoots({}, AT_ONCE);
     return listed.roots.map(({ uri }) => uri).join(' ');
   };
-  session.oninitialized = () => {
-    rootsAtStart = roots().catch(String);
+  /** What it works with: never asked for in a call. */
+  let known = 'none';
+  const learn = async (): Promise<string> => {
+    const listed = await roots();
+    // As a file server looks at each root.
+    await pause(10);
+    known = listed;
+    return listed;
   };
+  session.oninitialized = () => {
+    rootsAtStart = learn().catch(String);
+  };
+  session.setNotificationHandler(RootsListChangedNotificationSchema, async () => void (await learn()));
   server.registerTool('reach', { inputSchema: { key: z.string() } }, async ({ key }) => {
     const log = (at: number) => session.sendLoggingMessage({ level: 'info', data: `${key} ${at}` });
-    const said: Record<string, string> = {};
+    // A client that opens a session listens only after its handshake.
+    const said: Record<string, string> = isMoved ? { known } : {};
     const ask = async (what: string, question: () => Promise<string>) => {
       said[what] = await question().catch(String);
     };
@@ -46,7 +59,6 @@ function newServer(isMoved: boolean): McpServer {
       return String(elicited.content?.['key']);
     });
     await log(4);
-    // A client that opens a session listens only after its handshake.
     if (isMoved) said['rootsAtStart'] = await rootsAtStart;
     said['port'] = String(process.env['PORT']);
     return { content: [{ type: 'text', text: JSON.stringify(said) }] };

@@ -17,6 +17,8 @@ import { createMigrator } from '../../../proxy/migrate.ts';
 import { migrateListening } from '../../../proxy/planned.ts';
 import { createPlans } from '../../../proxy/plans.ts';
 import { noPeers } from '../../../proxy/peers/memory.ts';
+import { createFirstQuestions } from '../../../proxy/first-questions.ts';
+import { createQuestions } from '../../../proxy/questions.ts';
 import { createQuiet } from '../../../proxy/quiet.ts';
 import { type Router, createRouter } from '../../../proxy/router.ts';
 import { memorySessions } from '../../../proxy/sessions/memory.ts';
@@ -85,6 +87,9 @@ export function newProxies(
     const quiet = createQuiet(activity, (session) => plans.watches(session), token);
     plans.onChange(() => quiet.watchedMore());
     const streams = createStreams(sessions);
+    const peers = noPeers();
+    const questions = createQuestions(activity, peers, streams);
+    const firstQuestions = createFirstQuestions({ ...shared, peers, quiet, questions, streams });
     const migrator = createMigrator({
       ...shared,
       prepareStreams: (housed, to) => streams.prepare(housed, to),
@@ -104,7 +109,9 @@ export function newProxies(
       unregister: createUnregister(sessions),
       plans,
       quiet,
-      peers: noPeers(),
+      questions,
+      firstQuestions,
+      peers,
       heard: () => true,
       answers: async () => true,
       opening: new Map(),
@@ -121,6 +128,8 @@ export function newProxies(
       migrator.close();
       plans.close();
       streams.close();
+      questions.close();
+      firstQuestions.close();
       await backends.close();
     };
     return { router: createRouter(rooms), close };

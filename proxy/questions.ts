@@ -1,0 +1,110 @@
+/** What homes have asked clients over their listening streams: a session is not quiet before it is answered. */
+import { hash as digest } from 'node:crypto';
+import { BoundedMap } from './bounded.ts';
+import { SessionsUnavailable } from './contract.ts';
+import type { Activity, JsonRpcId, Peers, Session } from './contract.ts';
+import { newListeners } from './listeners.ts';
+import type { Streams } from './streams.ts';
+
+export interface Questions {
+  /** The home has asked the client, who may take his time. */
+  asked(session: Session, question: JsonRpcId): void;
+  /** The client has answered, and the home has taken the answer. */
+  answered(session: string, question: JsonRpcId): void;
+  /** Questions without an answer that came from another home than of this epoch; they are forgotten. */
+  takeDead(session: Session): readonly JsonRpcId[];
+  /** The epoch in which the session was asked last, here; undefined: never, or long ago. */
+  askedIn(session: string): number | undefined;
+  /** It was asked here by its home of this epoch, and every such question is answered. */
+  allAnswered(session: string, epoch: number): boolean;
+  /** Calls `f` with the session's id when one is answered. Returns an idempotent undo. */
+  onAnswer(f: (session: string) => void): () => void;
+  close(): void;
+}
+
+/** A question that nobody answers is no hindrance for ever. Milliseconds: longer than people think over a form. */
+const QUESTION_LIFE = 600_000;
+/** Sessions whose last question is remembered. */
+const MOST = 20_000;
+
+/** To the proxy that holds the stream it came on. */
+const ANSWERED = 'question-answered';
+
+export function createQuestions(activity: Activity, peers: Peers, streams: Pick<Streams, 'named'>): Questions {
+  const open = newOpenQuestions(activity);
+  const askedIn = new BoundedMap<string, number>(MOST);
+  const answers = newListeners<string>();
+
+  /** Whether it came on a stream that is held here. */
+  function answered(session: string, question: JsonRpcId): boolean {
+    const isOurs = open.close(session, question);
+    answers.tell(session);
+    return isOurs;
+  }
+
+  const undo = peers.on(ANSWERED, ({ hash, question }) => {
+    const session = typeof hash === 'string' ? streams.named(hash) : undefined;
+    if (typeof question !== 'string' && typeof question !== 'number') return undefined;
+    if (session !== undefined) answered(session.id, question);
+    return undefined;
+  });
+
+  return {
+    asked(session, question) {
+      askedIn.set(session.id, session.epoch);
+      open.add(session, question);
+    },
+    answered(session, question) {
+      if (!answered(session, question)) peers.tell(ANSWERED, { hash: digest('sha256', session), question });
+    },
+    takeDead: (session) => open.takeDead(session),
+    askedIn: (session) => askedIn.get(session),
+    allAnswered: (session, epoch) => (askedIn.get(session) ?? -1) >= epoch && !open.has(session, epoch),
+    onAnswer: answers.add,
+    close: undo,
+  };
+}
+
+type Question = { readonly epoch: number; readonly timer: NodeJS.Timeout };
+
+function newOpenQuestions(activity: Activity) {
+  const questions = new Map<string, Map<JsonRpcId, Question>>();
+
+  function close(session: string, question: JsonRpcId): boolean {
+    void activity.leave(session, nameOf(question));
+    const open = questions.get(session);
+    clearTimeout(open?.get(question)?.timer);
+    if (open?.delete(question) !== true) return false;
+    if (open.size === 0) questions.delete(session);
+    return true;
+  }
+
+  return {
+    /** Whether it was open here. */
+    close,
+    add({ id, epoch }: Session, question: JsonRpcId): void {
+      const open = questions.get(id) ?? new Map<JsonRpcId, Question>();
+      questions.set(id, open);
+      clearTimeout(open.get(question)?.timer);
+      open.set(question, { epoch, timer: setTimeout(() => close(id, question), QUESTION_LIFE).unref() });
+      activity.enter(id, nameOf(question)).catch(ignoreOutage);
+    },
+    /** Of this epoch or a later one. */
+    has: (session: string, epoch: number): boolean =>
+      [...(questions.get(session)?.values() ?? [])].some((one) => one.epoch >= epoch),
+    takeDead({ id, epoch: now }: Session): readonly JsonRpcId[] {
+      const dead = [...(questions.get(id) ?? [])].filter(([, { epoch }]) => epoch !== now);
+      for (const [question] of dead) close(id, question);
+      return dead.map(([question]) => question);
+    },
+  };
+}
+
+function nameOf(question: JsonRpcId): string {
+  return `question ${typeof question} ${question}`;
+}
+
+/** The registry's outage is told by itself; what could not be said there is said later. */
+function ignoreOutage(error: unknown): void {
+  if (!(error instanceof SessionsUnavailable)) throw error;
+}
