@@ -13,9 +13,9 @@ import type { Door } from './door.ts';
 import type { Passthrough } from './passthrough.ts';
 import { refuseUpgrade } from './upgrades.ts';
 
-/** Milliseconds. `keepAlive` is above an ALB's longest usual idle timeout, else the ALB meets a socket that just closed. */
-export type Deadlines = { readonly headers: number; readonly request: number; readonly keepAlive: number };
-export const DEADLINES: Deadlines = { headers: 20_000, request: 60_000, keepAlive: 320_000 };
+/** Milliseconds. */
+export type Deadlines = { readonly headers: number; readonly request: number };
+export const DEADLINES: Deadlines = { headers: 20_000, request: 60_000 };
 const MAX_HEADER_BYTES = 64 * 1024;
 
 export type Ways = {
@@ -24,6 +24,8 @@ export type Ways = {
   /** Takes what is not the MCP endpoint's; undefined: it is not found. */
   readonly elsewhere: Passthrough | undefined;
   readonly telemetry: Telemetry;
+  /** How long an idle connection is kept: a load balancer that keeps it longer meets one that was just closed. */
+  readonly keepAliveSeconds: number;
 };
 
 /**
@@ -31,13 +33,13 @@ export type Ways = {
  * between: Express would add a quarter to the cost of a request.
  */
 export function createDoorServer(ways: Ways, deadlines: Deadlines = DEADLINES): Server {
-  const { rules, door, elsewhere } = ways;
+  const { rules, door, elsewhere, keepAliveSeconds } = ways;
   const server = createServer(
     {
       maxHeaderSize: MAX_HEADER_BYTES,
       headersTimeout: deadlines.headers,
       requestTimeout: deadlines.request,
-      keepAliveTimeout: deadlines.keepAlive,
+      keepAliveTimeout: keepAliveSeconds * 1000,
       connectionsCheckingInterval: Math.min(deadlines.headers / 2, 5000),
       // Any other upgrade, as the h2c that Java's clients offer, is a request like all others.
       shouldUpgradeCallback: ({ method, headers }) =>

@@ -6,6 +6,7 @@ import { CLOUD_MAP, DNS_NAME, readCloudMapName, readDnsName } from './discovery-
 import { type Read, readObject, readOptions, shown } from './given.ts';
 import { OPTIONS, type Option, optionOf } from './options.ts';
 import { REDIS_URL, readRedisUrls } from './redis-url.ts';
+import { WEB_ORIGIN, readWebOrigin } from './web-origin.ts';
 
 /** What a proxy runs with: parsed once, at start. Times are in seconds. */
 export type Config = {
@@ -44,6 +45,10 @@ export type Config = {
   readonly holdSeconds: number;
   /** How long a backend may take to begin its answer, or to go on with a body; undefined is without end. */
   readonly answerSeconds: number | undefined;
+  /** How long a stream may be silent before it gets a comment; undefined: it gets none. */
+  readonly commentSeconds: number | undefined;
+  /** How long a client's idle connection is kept. */
+  readonly keepAliveSeconds: number;
   readonly onSessionLost: 'migrate' | 'not-found';
   readonly replay: 'never' | 'safe' | 'always';
   /** A backend that holds so many sessions gets no new ones; Infinity for no limit. */
@@ -143,12 +148,9 @@ const hostName = z
   .toLowerCase()
   .refine((value) => url(`http://${value}`)?.host === value, HOST_NAME);
 
-const WEB_ORIGIN = 'an origin without path, as in https://app.example.com';
 const webOrigin = z
   .string(WEB_ORIGIN)
-  .toLowerCase()
-  .regex(/^[a-z][a-z\d+.-]*:\/\/[^\s/?#@]+$/, { error: WEB_ORIGIN, abort: true })
-  .transform((value) => (/^https?:/.test(value) ? (url(value)?.origin ?? value) : value));
+  .transform((value, context) => readWebOrigin(value) ?? wrong(context, WEB_ORIGIN));
 
 const choice = <const T extends string>(...of: readonly T[]) =>
   z.enum(of, of.join(', ').replace(/, (\w[\w-]*)$/, ' or $1'));
@@ -161,8 +163,6 @@ const offOrSeconds = z.union(
 
 /** Undefined where nothing is said. */
 const orNot = <T extends z.ZodType>(rule: T) => rule.optional().transform((value) => value);
-
-const EMF = 'off, on, or a name';
 
 /** The rule for each value; the message of each is what a fault says was expected. */
 const SCHEMA = z.object({
@@ -185,6 +185,8 @@ const SCHEMA = z.object({
   sessionTtl: whole(1, LONGEST_LIFE, 'whole seconds'),
   holdSeconds: seconds,
   answerSeconds: offOrSeconds,
+  commentSeconds: offOrSeconds,
+  keepAliveSeconds: number(1, LONGEST_WAIT, 'seconds'),
   onSessionLost: choice('migrate', 'not-found'),
   replay: choice('never', 'safe', 'always'),
   maxSessions: orNot(whole(1, 1_000_000_000, 'sessions')),
@@ -198,10 +200,9 @@ const SCHEMA = z.object({
   passthrough: choice('on', 'off').transform((value) => value === 'on'),
   drainSeconds: seconds,
   lameDuckSeconds: orNot(seconds),
-  emf: z
-    .string(EMF)
-    .regex(/^[\w./-]{1,250}$/, EMF)
-    .transform((word) => (word === 'off' ? undefined : word === 'on' ? 'mcp-affinity' : word)),
+  emf: formed(/^[\w./-]{1,250}$/, 'off, on, or a name').transform((word) =>
+    word === 'off' ? undefined : word === 'on' ? 'mcp-affinity' : word,
+  ),
   logLevel: choice('error', 'warn', 'info', 'debug'),
 });
 

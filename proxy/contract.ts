@@ -114,6 +114,8 @@ export type Refusal = {
   readonly mark?: 'loop';
   /** Seconds. */
   readonly retryAfter?: number;
+  /** The requests that wait get it as their answer, with status 200 (MCP 2025-11-25, "Sending Messages to the Server"). */
+  readonly answers?: true;
   /** The session is lost, and ends with this answer; why. */
   readonly ends?: 'policy' | 'forgotten';
 };
@@ -162,6 +164,8 @@ export interface Sink {
   end(): void;
   /** Breaks off, so that the client cannot take what it has for the whole. */
   cut(): void;
+  /** Every request of the exchange has its answer, though the stream that they came on may stay open. */
+  answered?(): void;
   /** `stream`: the head of an event stream, which can be continued; `body`: a part of something that cannot. */
   readonly shown: 'nothing' | 'stream' | 'body';
 }
@@ -358,7 +362,14 @@ export type PreparedStreams = {
 
 /** Gives a session a new home; credentials come from the exchange. Never throws. */
 export interface Migrator {
-  migrate(session: Session, to: Backend, exchange: Exchange, reason: MigrationReason): Promise<Migrated>;
+  /** `waitMs`: how long the backend may take to answer `initialize`; 10,000 by default. */
+  migrate(
+    session: Session,
+    to: Backend,
+    exchange: Exchange,
+    reason: MigrationReason,
+    waitMs?: number,
+  ): Promise<Migrated>;
   /** So many sessions are being given a home there that another would have to wait. */
   full(to: Backend): boolean;
   /** Whether the home knows the session still: asks it by a ping. */

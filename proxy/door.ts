@@ -20,6 +20,8 @@ export type DoorRules = GuardRules & {
   readonly maxBody: number;
   /** Hops whose forwarding fields are believed. */
   readonly trustProxy: number;
+  /** Seconds of silence on a stream before a comment; undefined: none. */
+  readonly commentSeconds: number | undefined;
 };
 
 export interface Door {
@@ -51,7 +53,7 @@ export function createDoor(router: Router, rules: DoorRules, telemetry: Telemetr
 
   async function pass(request: IncomingMessage, response: ServerResponse, asked: Asked): Promise<void> {
     const cors = corsOf(request, rules);
-    const answer = new ResponseSink(response, { closing: () => closing, cors });
+    const answer = new ResponseSink(response, { closing: () => closing, cors, commentSeconds: rules.commentSeconds });
     const sink = preflighting(answer, cors);
     if (closing && request.method === 'GET') return refuse(sink, CLOSED, []);
     const intent = classify(request.method ?? '', (name) => fieldOf(request, name), asked.body);

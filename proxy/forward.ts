@@ -4,7 +4,7 @@ import { GONE, cancel, certain, hasNewHome, isEnding, sayGoodbye, suspect, untou
 import type { Certain } from './aftermath.ts';
 import { askBefore } from './ask-before.ts';
 import { isTimeout } from './blame.ts';
-import type { Attempt, Backend, Exchange, Session } from './contract.ts';
+import type { Attempt, Backend, Exchange, Session, Sink } from './contract.ts';
 import { idsOf, isRequest, isResponse, messagesOf } from './jsonrpc.ts';
 import type { Kept } from './keeper.ts';
 import { listen } from './listen.ts';
@@ -39,6 +39,7 @@ export async function forward(
   if (leave === 'moving') return moving(rooms, story);
   const counts = !isSubscription(exchange);
   if (counts) count(rooms.running, to, 1);
+  story.answered = () => leave?.();
   try {
     return await exchangeWith(rooms, story, exchange, session, to);
   } finally {
@@ -105,13 +106,14 @@ async function exchangeWith(
 }
 
 async function inSession(rooms: Rooms, story: Story, exchange: Exchange, session: Session, to: Backend): Promise<Turn> {
+  const sink = withAnswered(story.sink, story.answered);
   if (!mayChange(exchange)) {
-    const attempt = await rooms.upstream.send(exchange, session, to, story.sink);
+    const attempt = await rooms.upstream.send(exchange, session, to, sink);
     return settle(rooms, story, session, to, await certain(rooms, story, session, to, attempt));
   }
   const { signal, done, abort } = outlasting(exchange.signal, isEnding(exchange) ? ENDING_MS : 0);
   const told = { stored: story.giveBack, tooLong: abort };
-  const memory = new RememberingSink(story.sink, exchange, session, to, { ...rooms, ...told });
+  const memory = new RememberingSink(sink, exchange, session, to, { ...rooms, ...told });
   const sent = await rooms.upstream.send({ ...exchange, signal }, session, to, memory);
   done();
   const attempt = await certain(rooms, story, session, to, sent);
@@ -130,6 +132,23 @@ async function inSession(rooms: Rooms, story: Story, exchange: Exchange, session
   sayGoodbye(rooms, story, session, kept.ended);
   if (kept.change !== undefined) rooms.telemetry.record({ type: 'session', change: kept.change });
   return settle(rooms, story, session, to, attempt);
+}
+
+/** Some servers keep the stream of a call open for ever: the session is quiet all the same once it has its answer. */
+function withAnswered(sink: Sink, answered: () => void): Sink {
+  return {
+    heard: (headers) => sink.heard?.(headers),
+    head: (status, headers, own) => sink.head(status, headers, own),
+    event: (event) => sink.event(event),
+    chunk: (bytes) => sink.chunk(bytes),
+    drained: () => sink.drained(),
+    end: () => sink.end(),
+    cut: () => sink.cut(),
+    answered,
+    get shown() {
+      return sink.shown;
+    },
+  };
 }
 
 async function plain(rooms: Rooms, story: Story, exchange: Exchange, to: Backend): Promise<Certain> {
@@ -177,7 +196,7 @@ async function afterLoss(
   if (session !== undefined && (await endedMeanwhile(rooms, story, session))) return endAsDirectly(story);
   if (isTimeout(cause)) {
     suspect(rooms, to, cause);
-    return refused(story, NO_ANSWER, unanswered);
+    return { ...refused(story, NO_ANSWER, unanswered), outcome: 'lost' };
   }
   story.losses += 1;
   cancel(story.sink, questions);

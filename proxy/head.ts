@@ -55,6 +55,18 @@ function writeToMiddleware(response: ServerResponse, status: number, fields: Raw
 
 const NOTHING = Buffer.alloc(0);
 
+/** Sends on what a compressing middleware before us has gathered (compression, `response.flush`). */
+export function flushBody(response: ServerResponse & { flush?: () => void }): void {
+  response.flush?.();
+}
+
+/** Ends the answer so that nobody takes it for whole: where only the end of the connection ends it, by a reset. */
+export function cutOff(response: ServerResponse): void {
+  const { req, socket } = response;
+  if (req.httpVersion === '1.0') socket?.resetAndDestroy();
+  response.destroy();
+}
+
 /** Sends the head now. Node's `flushHeaders` writes it as UTF-8, though fields are read as Latin-1. */
 export function flushHead(response: ServerResponse): void {
   if (Object.hasOwn(response, 'write')) response.flushHeaders();

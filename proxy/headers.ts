@@ -38,6 +38,11 @@ export function isEventStream(headers: RawHeaders): boolean {
   return headerValue(headers, 'content-type')?.toLowerCase().startsWith('text/event-stream') === true;
 }
 
+/** The head of an event stream that proxies in front do not gather: nginx reads the field, and others as well. */
+export function unbuffered(headers: RawHeaders): RawHeaders {
+  return headerValue(headers, 'x-accel-buffering') === undefined ? [...headers, 'x-accel-buffering', 'no'] : headers;
+}
+
 /** What a backend says of its release; undefined for nothing, or nothing that can be compared. */
 export function readRelease(value: string | undefined): number | undefined {
   return value !== undefined && /^\d{1,9}$/.test(value) ? Number(value) : undefined;

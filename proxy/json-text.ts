@@ -54,7 +54,7 @@ const CLOSE_BRACE = 0x7d;
  */
 export function findMessages(text: string): readonly MessageSpan[] {
   const messages: MessageSpan[] = [];
-  const outside = /^[ \t\n\r]*\[/.test(text) ? 1 : 0;
+  const outside = /^(?:\u00EF\u00BB\u00BF)?[ \t\n\r]*\[/.test(text) ? 1 : 0;
   let names: Name[] = [];
   let start = 0;
   let depth = 0;

@@ -15,6 +15,9 @@ export type Parsed =
   | { readonly kind: 'not-json' }
   | { readonly kind: 'not-json-rpc' };
 
+/** Parsers may pass over one, and many servers do (RFC 8259, section 8.1). */
+const BYTE_ORDER_MARK = '\uFEFF';
+
 /**
  * Reads one message, or a batch (MCP 2025-03-26), as far as a proxy must: the bytes go on as they are, and the receiver
  * judges them. An id is a string or a number (MCP 2025-11-25, "Messages"). Params or a result that are no object read as
@@ -23,7 +26,7 @@ export type Parsed =
 export function parseMessages(text: string): Parsed {
   let value: unknown;
   try {
-    value = JSON.parse(text);
+    value = JSON.parse(text.startsWith(BYTE_ORDER_MARK) ? text.slice(1) : text);
   } catch {
     return { kind: 'not-json' };
   }

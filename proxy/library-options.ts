@@ -89,6 +89,11 @@ export type AffinityOptions = {
    * have said is dropped. Default: 0.
    */
   readonly trustProxy?: number | undefined;
+  /**
+   * Seconds for which a stream to a client may be silent before it gets a comment, so that nobody between takes it for dead;
+   * `'off'` for none. Default: 8.
+   */
+  readonly commentSeconds?: number | 'off' | undefined;
   /** Seconds that `close()` may take in all. Default: 25. */
   readonly drainSeconds?: number | undefined;
   /** Metrics for CloudWatch among the log lines, in the embedded metric format: `on`, or a name for `Service`. Default: off. */
@@ -119,6 +124,8 @@ export type ProxyOptions = AffinityOptions & {
    * half of `drainSeconds`.
    */
   readonly lameDuckSeconds?: number | undefined;
+  /** Seconds for which a client's idle connection is kept: longer than the load balancer in front keeps one. Default: 620. */
+  readonly keepAliveSeconds?: number | undefined;
   /** The MCP endpoint's path, exactly, the same at the backends; or several, each with sessions of its own. Default: /mcp. */
   readonly path?: string | readonly string[] | undefined;
   /** Whether other paths, WebSockets included, go to any healthy backend; else they get 404. Default: on. */

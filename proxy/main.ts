@@ -97,7 +97,7 @@ export async function start(
   await house.found;
   const door = createDoor(house.router, config, telemetry);
   const { elsewhere, self } = house;
-  const server = createDoorServer({ rules: { ...config, self }, door, elsewhere, telemetry }, deadlines);
+  const server = createDoorServer({ ...config, rules: { ...config, self }, door, elsewhere, telemetry }, deadlines);
   const connections = trackConnections(server);
   const ops = createServer(createOperations(config, house, telemetry, [status.router], ready));
 

@@ -24,7 +24,17 @@ export interface Middleware {
   close(): Promise<void>;
 }
 
-const LISTENING = ['port', 'host', 'opsPort', 'opsHost', 'opsToken', 'path', 'passthrough', 'lameDuckSeconds'] as const;
+const LISTENING = [
+  'port',
+  'host',
+  'opsPort',
+  'opsHost',
+  'opsToken',
+  'path',
+  'passthrough',
+  'lameDuckSeconds',
+  'keepAliveSeconds',
+] as const;
 
 /**
  * For Express (`app.use('/mcp', sessionAffinity({ … }))`) or as a handler of `node:http`. In front of your servers it

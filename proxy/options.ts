@@ -146,6 +146,20 @@ export const OPTIONS = {
     fallback: 'off',
     meaning: 'how long a backend may take to begin its answer, or to go on with a body, or off',
   },
+  commentSeconds: {
+    flag: 'comment-seconds',
+    env: 'COMMENT_SECONDS',
+    value: 'SECONDS',
+    fallback: '8',
+    meaning: 'how long a stream may be silent before it gets a comment, or off',
+  },
+  keepAliveSeconds: {
+    flag: 'keep-alive-seconds',
+    env: 'KEEP_ALIVE_SECONDS',
+    value: 'SECONDS',
+    fallback: '620',
+    meaning: "how long a client's idle connection is kept: longer than the load balancer's",
+  },
   onSessionLost: {
     flag: 'on-session-lost',
     env: 'ON_SESSION_LOST',

@@ -38,7 +38,7 @@ export function createQuiet(activity: Activity, isWatched: (session: Session) =>
     const there = running.get(session.id) ?? new Set();
     running.set(session.id, there.add(one));
     return () => {
-      there.delete(one);
+      if (!there.delete(one)) return;
       if (there.size === 0 && running.get(session.id) === there) running.delete(session.id);
       if (one.entered) void activity.leave(session.id, one.what);
     };

@@ -24,12 +24,14 @@ export const OUTCOME_UNKNOWN: Refusal = {
   status: 502,
   code: CODE.server,
   message: 'The server was lost while it worked on this request: the outcome is unknown',
+  answers: true,
 };
 export const NO_ANSWER: Refusal = {
   kind: 'refuse',
   status: 504,
   code: CODE.server,
   message: 'The server did not answer in time: the outcome is unknown',
+  answers: true,
 };
 export const INTERNAL: Refusal = { kind: 'refuse', status: 500, code: CODE.internal, message: 'Internal error' };
 export const STOPPING: Refusal = {
@@ -38,6 +40,7 @@ export const STOPPING: Refusal = {
   code: CODE.server,
   message: 'The proxy stopped before the answer came: the outcome is unknown',
   retryAfter: 1,
+  answers: true,
 };
 /** Nothing of it has run. */
 export const CLOSED: Refusal = {
@@ -69,6 +72,17 @@ export const ID_UNUSABLE: Refusal = {
 };
 
 /**
+ * Of an answer that nothing was shown of. At a 5xx clients give up their connection, and proxies in front send the request
+ * again, or a page of their own.
+ */
+export function statusOf(
+  { status, answers }: Pick<Refusal, 'answers'> & { status: number },
+  ids: readonly JsonRpcId[],
+) {
+  return answers === true && ids.length > 0 ? 200 : status;
+}
+
+/**
  * Ends the client's answer with an error for each request in `ids`: as the whole answer when nothing was shown, as
  * events on an open stream. A body that was begun can only be cut. `asked`: the client's own text, whose ids are said
  * back as they stand there.
@@ -80,7 +94,8 @@ export function refuse(
   extra: RawHeaders = [],
   asked?: Buffer,
 ): void {
-  const { status, code, message, retryAfter, mark } = refusal;
+  const { code, message, retryAfter, mark } = refusal;
+  const status = statusOf(refusal, ids);
   if (sink.shown === 'body') return sink.cut();
   const texts = numberTexts(ids, asked);
   const error = JSON.stringify({ code, message });
@@ -95,7 +110,7 @@ export function refuse(
   const errors = (ids.length === 0 ? [null] : ids).map(write);
   const body = Buffer.from(errors.length === 1 ? errors.join('') : `[${errors.join(',')}]`);
   const more = [...extra];
-  if (retryAfter !== undefined) more.push('retry-after', String(retryAfter));
+  if (retryAfter !== undefined && status !== 200) more.push('retry-after', String(retryAfter));
   if (mark !== undefined) more.push(HEADER.affinityMark, mark);
   sink.head(status, ['content-type', 'application/json', 'content-length', String(body.length), ...more], true);
   sink.chunk(body);

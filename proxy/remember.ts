@@ -70,6 +70,10 @@ export class RememberingSink implements Sink {
     return this.#push({ kind: 'chunk', bytes });
   }
 
+  answered(): void {
+    this.#sink.answered?.();
+  }
+
   end(): void {
     this.#push({ kind: 'end' });
   }

@@ -4,21 +4,23 @@ import { CODE } from './contract.ts';
 import type { RawHeaders, Sink, SseEvent } from './contract.ts';
 import { withCors } from './cors.ts';
 import type { Cors } from './cors.ts';
-import { flushHead, writeHead } from './head.ts';
-import { isEventStream } from './headers.ts';
+import { cutOff, flushBody, flushHead, writeHead } from './head.ts';
+import { isEventStream, unbuffered } from './headers.ts';
 import { errorMessage } from './jsonrpc.ts';
 
-/** An ALB closes what is silent for 60 s; TCP keep-alive and HTTP/2 PING do not count (AWS, "Connection idle timeout"). */
-const KEEP_ALIVE_MS = 20_000;
-const COMMENT = ': keep-alive\n\n';
+/** A line of its own, without a blank one: that would be an event without data, which clients may count (WHATWG HTML, 9.2.5). */
+const COMMENT = ': keep-alive\n';
 
 export type ResponseSinkOptions = {
   /** True tells the client to take its next request elsewhere. */
   readonly closing: () => boolean;
   /** What a page of another origin may read of it. */
   readonly cors?: Cors | undefined;
-  /** Milliseconds of silence on a stream before a comment: 20,000 by default. */
-  readonly keepAliveMs?: number;
+  /**
+   * Seconds of silence on a stream before a comment, and one comes right after the head of a listening stream:
+   * proxies in front may hold the head until they have a byte of the body. Undefined: none is sent.
+   */
+  readonly commentSeconds?: number | undefined;
 };
 
 export class ResponseSink implements Sink {
@@ -48,15 +50,19 @@ export class ResponseSink implements Sink {
     if (this.#shown !== 'nothing' || response.destroyed) return;
     const headers = withCors(fields, this.#options.cors, own);
     this.#shown = isEventStream(headers) && status < 300 ? 'stream' : 'body';
+    const sent = this.#shown === 'stream' ? unbuffered(headers) : headers;
     try {
-      writeHead(response, status, this.#options.closing() ? [...headers, 'connection', 'close'] : headers);
+      writeHead(response, status, this.#options.closing() ? [...sent, 'connection', 'close'] : sent);
     } catch {
       return this.#unsendable();
     }
     if (this.#shown !== 'stream') return;
     flushHead(response);
-    this.#silence = setTimeout(() => this.#keepAlive(), this.#options.keepAliveMs ?? KEEP_ALIVE_MS).unref();
+    const { commentSeconds } = this.#options;
+    if (commentSeconds === undefined) return;
+    this.#silence = setTimeout(() => this.#keepAlive(), commentSeconds * 1000).unref();
     response.once('close', () => clearTimeout(this.#silence));
+    if (response.req.method === 'GET') this.#keepAlive();
   }
 
   /** Somebody's middleware, or a status, that throws must not end the process: what follows of the answer is dropped. */
@@ -80,7 +86,9 @@ export class ResponseSink implements Sink {
     const response = this.#response;
     if (response.destroyed || response.writableEnded) return true;
     this.#silence?.refresh();
-    return response.write(bytes);
+    const more = response.write(bytes);
+    if (this.#shown === 'stream') flushBody(response);
+    return more;
   }
 
   drained(): Promise<void> {
@@ -106,14 +114,16 @@ export class ResponseSink implements Sink {
   cut(): void {
     this.#over = true;
     clearTimeout(this.#silence);
-    this.#response.destroy();
+    cutOff(this.#response);
   }
 
   #keepAlive(): void {
     const response = this.#response;
     if (response.destroyed || response.writableEnded) return;
     this.#silence?.refresh();
-    if (this.#betweenEvents && !response.writableNeedDrain) response.write(COMMENT);
+    if (!this.#betweenEvents || response.writableNeedDrain) return;
+    response.write(COMMENT);
+    flushBody(response);
   }
 }
 

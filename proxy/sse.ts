@@ -86,6 +86,28 @@ export function eventSplitter(bound: number): EventSplitter {
   return { feed, rest: () => Buffer.concat(held), torn: () => inPieces, begun: () => !eventEmpty };
 }
 
+const MARK = Buffer.from('\uFEFF');
+
+/**
+ * The same without the byte order mark that may stand at a stream's beginning: behind a comment of ours it would spoil the
+ * name of a field (WHATWG HTML, section 9.2.5).
+ */
+export function withoutMark(splitter: EventSplitter): EventSplitter {
+  let begun = false;
+  return {
+    ...splitter,
+    feed(chunk) {
+      const splits = splitter.feed(chunk);
+      const [first, ...others] = splits;
+      if (begun || first === undefined) return splits;
+      begun = true;
+      return first.raw.subarray(0, MARK.length).equals(MARK)
+        ? [{ ...first, raw: first.raw.subarray(MARK.length) }, ...others]
+        : splits;
+    },
+  };
+}
+
 /** Reads the last `id` field and the joined `data` of a whole event. */
 export function readEvent(raw: Buffer): EventFields {
   let id: string | undefined;

@@ -21,7 +21,7 @@ import type { Endings } from './endings.ts';
 import type { Telemetry } from './events.ts';
 import type { Issuers } from './issuers.ts';
 import { idsOf } from './jsonrpc.ts';
-import { refuse } from './refusal.ts';
+import { refuse, statusOf } from './refusal.ts';
 import type { ReplayPolicy } from './replay-safety.ts';
 import type { Plans } from './plans.ts';
 import type { FirstQuestions } from './first-questions.ts';
@@ -109,8 +109,12 @@ export type Story = {
   closeStream: () => void;
   /** The home has ended the session, though the registry could not be told. */
   endedAtHome: boolean;
+  /** What was asked has its answer: it does not run any more. */
+  answered: () => void;
   /** The home has handed the session over, and ends the stream. */
   handedOver: boolean;
+  /** How often the home has refused to take the open stream of its client again, one after the other. */
+  streamRefusals: number;
   /** Unplanned migrations that it has caused, and those that a new home failed though it was reached. */
   migrations: number;
   failedMigrations: number;
@@ -153,7 +157,9 @@ export function beginStory(exchange: Exchange, sink: Sink): Story {
     stream: undefined,
     closeStream: () => {},
     endedAtHome: false,
+    answered: () => {},
     handedOver: false,
+    streamRefusals: 0,
     migrations: 0,
     failedMigrations: 0,
     reopens: undefined,
@@ -168,7 +174,7 @@ export function beginStory(exchange: Exchange, sink: Sink): Story {
 /** Ends the client's answer with one of our own, for the requests that wait still; a verdict is the last word on them. */
 export function refused(story: Story, refusal: Refusal, ids: readonly JsonRpcId[] = idsOf(story.exchange)): Ending {
   const said = story.verdict ?? { refusal, ids };
-  const status = story.sink.shown === 'nothing' ? said.refusal.status : 200;
+  const status = story.sink.shown === 'nothing' ? statusOf(said.refusal, said.ids) : 200;
   refuse(story.sink, said.refusal, said.ids, [], story.exchange.body);
   return { outcome: story.verdict === undefined ? 'refused' : 'lost', status };
 }

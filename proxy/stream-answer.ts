@@ -4,7 +4,7 @@ import { newHeldEvents } from './held-events.ts';
 import { idsOf, isRequest, isResponse, parseMessages, takeAnswers } from './jsonrpc.ts';
 import type { Answer, Reading } from './reading.ts';
 import { toClient } from './rewrite.ts';
-import { eventSplitter, readEvent } from './sse.ts';
+import { eventSplitter, readEvent, withoutMark } from './sse.ts';
 
 /** An event id that can be sent back: a header field takes nothing else (RFC 9110, section 5.5). */
 const CURSOR = /^[\t\x20-\x7E\x80-\xFF]+$/;
@@ -17,7 +17,7 @@ export function streamAnswer(reading: Reading, status: number): Answer {
   const pending = new Set(idsOf(exchange));
   const take = takeAnswers(pending);
   const listening = exchange.method === 'GET';
-  const splitter = eventSplitter(EVENT_BYTES);
+  const splitter = withoutMark(eventSplitter(EVENT_BYTES));
   const questions: JsonRpcId[] = [];
   let resumable = false;
   const doubtful = newHeldEvents(reading, status);
@@ -35,7 +35,10 @@ export function streamAnswer(reading: Reading, status: number): Answer {
     for (const answer of answers) take(answer);
     const shown = toClient({ ...cursor, raw, messages }, epoch);
     for (const message of shown.messages) if (isRequest(message)) questions.push(message.id);
-    return listening ? sink.event(shown) : doubtful.event(shown, waited, pending.size === 0);
+    if (listening) return sink.event(shown);
+    const more = doubtful.event(shown, waited, pending.size === 0);
+    if (answers.length > 0 && pending.size === 0 && !doubtful.any) sink.answered?.();
+    return more;
   }
 
   function finished(): Attempt {

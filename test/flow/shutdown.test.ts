@@ -84,7 +84,7 @@ describe('longer than --drain-seconds', () => {
     const proxy = await startCli('0.3');
     const { caller, it } = await busy(proxy);
     proxy.signal('SIGTERM');
-    expect(said(await caller.answer())).toBe(`503 -32000: ${STOPPED}`);
+    expect(said(await caller.answer())).toBe(`200 -32000: ${STOPPED}`);
     await soon('the close', it.left);
     expect(await proxy.exit()).toBe(0);
   });

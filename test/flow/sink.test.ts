@@ -8,7 +8,7 @@ import { type RawClient, dial, post, request } from '../house/raw.ts';
 import { call, note, result } from '../house/recording.ts';
 import { until } from '../house/until.ts';
 
-const COMMENT = ': keep-alive\n\n';
+const COMMENT = ': keep-alive\n';
 const STREAM = ['content-type', 'text/event-stream'];
 const event = (text: string) => ({ raw: Buffer.from(text), messages: [] });
 
@@ -18,7 +18,7 @@ describe('keep-alive comments', () => {
   let port = 0;
   beforeAll(async () => {
     server = createServer((_request, response) => {
-      sinks.push(new ResponseSink(response, { closing: () => false, keepAliveMs: 20 }));
+      sinks.push(new ResponseSink(response, { closing: () => false, commentSeconds: 0.02 }));
     });
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
     const address = server.address();

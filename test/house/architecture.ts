@@ -8,7 +8,7 @@ export type Import = { readonly of: string; readonly typesOnly: boolean };
 const MOST_LINES = 250;
 /** The nouns are one page on purpose: types and what they promise, nothing that runs. */
 const LONGER: ReadonlyMap<string, number> = new Map([
-  ['proxy/contract.ts', 440],
+  ['proxy/contract.ts', 450],
   ['proxy/options.ts', 300],
 ]);
 
@@ -31,6 +31,7 @@ const LEVELS: readonly (readonly string[])[] = [
     'as-error',
     'addresses',
     'backend-origin',
+    'web-origin',
     'endpoint',
     'listeners',
     'sse',
@@ -93,6 +94,8 @@ const LEVELS: readonly (readonly string[])[] = [
   ['migrate', 'migration', 'handshake', 'orphans', 'own-requests', 'ping'],
   [
     'router',
+    'hold',
+    'unplanned',
     'ask-before',
     'attachment',
     'client-stream',

@@ -5,7 +5,6 @@ import { createServer } from 'node:http';
 import { promisify } from 'node:util';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
-import { DEADLINES } from '../../proxy/app.ts';
 import { parseConfig } from '../../proxy/config.ts';
 import type { RoutingEvent } from '../../proxy/events.ts';
 import { OPTIONS } from '../../proxy/options.ts';
@@ -70,7 +69,7 @@ test('the proxy keeps idle connections longer than the load balancer', ({ skip }
   if (missing !== undefined) return skip(missing);
   const timeouts = of('aws_lb').map(({ values }) => Number(values['idle_timeout']) * 1000);
   expect(timeouts).toHaveLength(1);
-  for (const timeout of timeouts) expect(timeout).toBeLessThan(DEADLINES.keepAlive);
+  for (const timeout of timeouts) expect(timeout).toBeLessThan(Number(OPTIONS.keepAliveSeconds.fallback) * 1000);
 });
 
 test('addresses may connect to the load balancer alone', ({ skip }) => {

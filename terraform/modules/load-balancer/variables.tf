@@ -68,7 +68,7 @@ variable "internal" {
 }
 
 variable "idle_timeout" {
-  description = "Seconds without a byte after which a connection is closed. The proxy keeps its side for 320 s, which must be longer, and sends a comment on silent streams every 20 s."
+  description = "Seconds without a byte after which a connection is closed. The proxy keeps its side for 620 s, which must be longer, and sends a comment on silent streams every 8 s."
   type        = number
   default     = 300
 
