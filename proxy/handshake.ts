@@ -11,7 +11,7 @@ import type {
   Upstream,
 } from './contract.ts';
 import { idField } from './headers.ts';
-import { ANSWER_MS, ask, ownPost, versionOf } from './own-requests.ts';
+import { ask, ownPost, versionOf } from './own-requests.ts';
 import type { Asked, Said } from './own-requests.ts';
 import { idsOfIssued } from './session-id.ts';
 import { doubtOf, doubtOfMessages } from './session-doubt.ts';
@@ -30,13 +30,15 @@ export type Refused = {
 export interface Handshake {
   /**
    * The recorded `initialize`, with the version pinned to the negotiated one. `orphaned` is told the id of a session that
-   * the backend has opened all the same where this fails, even if that is learnt later.
+   * the backend has opened all the same where this fails, even if that is learnt later. `waitMs`: how long its answer is
+   * waited for.
    */
   initialize(
     session: Session,
     to: Backend,
     exchange: Exchange,
     orphaned: (backendSessionId: string) => void,
+    waitMs: number,
   ): Promise<Initialized | Refused>;
   /** Each step is answered before the next; the reason when one could not be. A refusal in JSON-RPC is an answer. */
   tell(
@@ -55,7 +57,7 @@ export function createHandshake(upstream: Upstream): Handshake {
   const nextId = (): string => `mcp-affinity-${(sent += 1)}`;
 
   return {
-    async initialize(session, to, exchange, orphaned) {
+    async initialize(session, to, exchange, orphaned, waitMs) {
       const params = { ...session.journal.initialize, protocolVersion: session.protocolVersion };
       const initialize: JsonRpcRequest = { jsonrpc: '2.0', id: nextId(), method: 'initialize', params };
       const headers = [
@@ -67,11 +69,11 @@ export function createHandshake(upstream: Upstream): Handshake {
       const own = ownPost(exchange, { kind: 'open', initialize }, initialize, headers);
       const text = session.journal.initializeText;
       const request = text === undefined ? own : { ...own, body: inWordsOf(text, initialize) };
-      const asked = ask(upstream, request, undefined, to, LATE_MS);
-      const inTime = await orLate(asked);
+      const asked = ask(upstream, request, undefined, to, waitMs + LATE_MS);
+      const inTime = await orLate(asked, waitMs);
       if (inTime === 'late') {
         void asked.then(({ said }) => idsOfIssued(said.issued).forEach(orphaned));
-        return { kind: 'failed', cause: new Error(`no answer within ${ANSWER_MS / 1000} s`), reached: true };
+        return { kind: 'failed', cause: new Error(`no answer within ${waitMs / 1000} s`), reached: true };
       }
       const { attempt, said } = inTime;
       if (attempt.kind === 'answered') return { kind: 'said', said };
@@ -104,10 +106,10 @@ function hasForgotten(said: Said): boolean {
   return doubtOf(said) === 'strong' || doubtOfMessages(said.messages, said.body) === 'strong';
 }
 
-async function orLate(asked: Promise<Asked>): Promise<Asked | 'late'> {
+async function orLate(asked: Promise<Asked>, ms: number): Promise<Asked | 'late'> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<'late'>((resolve) => {
-    timer = setTimeout(() => resolve('late'), ANSWER_MS);
+    timer = setTimeout(() => resolve('late'), ms);
   });
   try {
     return await Promise.race([asked, late]);

@@ -12,6 +12,8 @@ import { heldOpen } from './streams.ts';
 
 /** A stream that lived this long has ended its story: the next break is a new one. Milliseconds. */
 const STEADY_MS = 1000;
+/** Between two tries of a stream that its home will not take yet, at most. Milliseconds. */
+const LONGEST_PAUSE_MS = 30_000;
 
 /** The client's stream outlives the home's: it is attached again, until it is the home's word that it has ended. */
 export async function listen(
@@ -160,6 +162,7 @@ function tellOfNewHome({ questions }: Rooms, sink: Sink, before: Session, now: S
 function mended(story: Story): void {
   story.migrations = 0;
   story.failedMigrations = 0;
+  story.streamRefusals = 0;
 }
 
 function beginAnew(story: Story): void {
@@ -169,12 +172,21 @@ function beginAnew(story: Story): void {
   story.heldSince = undefined;
 }
 
+/**
+ * The home has not seen yet that the stream before this one is closed (TypeScript and Go servers answer 409 then, C# and
+ * mcp-go 400, some for minutes), or is busy.
+ */
+function isForNow(status: number): boolean {
+  return status === 400 || status === 409 || status === 429 || status >= 500;
+}
+
 async function afterListening(rooms: Rooms, story: Story, session: Session, status: number): Promise<Turn> {
   const { sink, handedOver } = story;
   const streaming = sink.shown === 'stream';
-  // The home has not seen yet that the stream before this one is closed (an SDK server answers 409 then), or is busy.
-  if (streaming && (status === 409 || status === 429 || status >= 500)) {
-    await pause(STEADY_MS * rooms.draw(), story.exchange.signal, rooms.backends);
+  if (streaming && isForNow(status)) {
+    const most = Math.min(LONGEST_PAUSE_MS, STEADY_MS * 2 ** story.streamRefusals);
+    story.streamRefusals += 1;
+    await pause(most * (0.5 + rooms.draw() / 2), story.exchange.signal, rooms.backends);
     return 'again';
   }
   if (streaming && status < 300 && (handedOver || (await hasNewHome(rooms, session)))) {

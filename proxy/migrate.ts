@@ -6,7 +6,7 @@ import { type Limit, newLimit } from './limit.ts';
 import { migrateTo } from './migration.ts';
 import type { Means, MigratorRooms } from './migration.ts';
 import { createOrphans } from './orphans.ts';
-import { credentialsOf } from './own-requests.ts';
+import { ANSWER_MS, credentialsOf } from './own-requests.ts';
 import { createKnows } from './ping.ts';
 
 /**
@@ -26,6 +26,7 @@ export function createMigrator(rooms: MigratorRooms): Migrator {
     to: Backend,
     exchange: Exchange,
     reason: MigrationReason,
+    waitMs = ANSWER_MS,
   ): Promise<Migrated> {
     for (let running = flights.get(session.id); running !== undefined; running = flights.get(session.id)) {
       const shared = await running.migrated;
@@ -33,7 +34,7 @@ export function createMigrator(rooms: MigratorRooms): Migrator {
       const maybeOurs = shared.kind === 'unauthorized' || (shared.kind === 'failed' && running.to !== to.id);
       if (!maybeOurs) return shared;
     }
-    const start = () => fly(means, session, to, exchange, reason);
+    const start = () => fly(means, session, to, exchange, reason, waitMs);
     // Nothing is awaited between the look and this: who comes now finds it.
     const flight = { to: to.id, migrated: inTurn(limitAt(limits, to), means, to, start) };
     flights.set(session.id, flight);
@@ -79,9 +80,10 @@ async function fly(
   to: Backend,
   exchange: Exchange,
   reason: MigrationReason,
+  waitMs: number,
 ): Promise<Migrated> {
   const start = means.now();
-  const migrated = await migrateTo(means, session, to, exchange, reason);
+  const migrated = await migrateTo(means, session, to, exchange, reason, waitMs);
   means.telemetry.record({
     type: 'migration',
     reason,

@@ -53,12 +53,13 @@ export async function migrateTo(
   to: Backend,
   exchange: Exchange,
   reason: MigrationReason,
+  waitMs: number,
 ): Promise<Migrated> {
   // It may be called long after the exchange is over, whose body must not be kept for it.
   const credentials = credentialsOf(exchange);
   const orphaned = (backendSessionId: string): void =>
     means.orphans.close({ ...session, backendSessionId }, to, credentials);
-  const initialized = await means.handshake.initialize(session, to, exchange, orphaned);
+  const initialized = await means.handshake.initialize(session, to, exchange, orphaned, waitMs);
   if (initialized.kind === 'failed') return initialized;
   const { said } = initialized;
   const { status, headers, body } = said;

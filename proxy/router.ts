@@ -1,18 +1,19 @@
 /** The corridor: one exchange from its head to its last byte; the only retry loop in the program. */
 import { address, openedAt } from './address.ts';
-import { shun } from './aftermath.ts';
 import { asError } from './as-error.ts';
 import { forward } from './forward.ts';
 import { HEADER } from './contract.ts';
-import type { Decision, Exchange, Migrated, Session, Sink } from './contract.ts';
-import { NO_SESSIONS, SESSION_NOT_FOUND, decide } from './decide.ts';
-import { responseHeaders, traceOf } from './headers.ts';
+import type { Decision, Exchange, Session, Sink } from './contract.ts';
+import { NO_SESSIONS, decide } from './decide.ts';
+import { traceOf } from './headers.ts';
+import { hold } from './hold.ts';
 import { lookUp } from './lookup.ts';
 import { migratePlanned } from './planned.ts';
 import { INTERNAL, NO_BACKEND, REGISTRY_DOWN } from './refusal.ts';
 import { openAnew, reopen } from './reopen.ts';
+import { MOST_FAILED, migrateLost } from './unplanned.ts';
 import { ended, lost, noteEnding } from './session-end.ts';
-import { accepted, beginStory, keepPlace, noteChange, pause, refused } from './story.ts';
+import { accepted, beginStory, keepPlace, noteChange, refused } from './story.ts';
 import type { Ending, Rooms, Story, Turn } from './story.ts';
 
 export interface Router {
@@ -22,10 +23,6 @@ export interface Router {
 
 /** Turns of the loop between two waits: more than any story needs, so that it ends. */
 const MAX_TURNS = 16;
-/** Homes that fail the handshake though they were reached: one is given another try. */
-const MOST_FAILED = 2;
-/** How often a held exchange looks again, in milliseconds; spread by up to as much. */
-const LOOK_AGAIN_MS = 100;
 const ABANDONED: Ending = { outcome: 'abandoned', status: 499 };
 
 export function createRouter(rooms: Rooms): Router {
@@ -178,18 +175,8 @@ async function carryOut(
       return refused(story, NO_BACKEND);
     case 'end':
       return ended(rooms, story, session);
-    case 'migrate': {
-      const { session: moving, to, reason } = decision;
-      // Nobody wants it any more, whatever has become of its home.
-      if (rooms.endings.has(moving.id)) return refused(story, SESSION_NOT_FOUND);
-      // What another proxy has done meanwhile, and a registry that is away, must be known before a session is opened.
-      if (!story.read) {
-        story.fresh = true;
-        return 'again';
-      }
-      const migrated = await rooms.migrator.migrate(moving, to, story.exchange, reason);
-      return afterMigration(rooms, story, moving, to.id, migrated);
-    }
+    case 'migrate':
+      return migrateLost(rooms, story, decision);
     case 'refuse':
       if (decision.ends !== undefined) return lost(rooms, story, session, decision, decision.ends);
       return story.declined?.() ?? refused(story, decision);
@@ -198,53 +185,4 @@ async function carryOut(
 
 function askedToStay(exchange: Exchange): Exchange {
   return { ...exchange, headers: [...exchange.headers, HEADER.affinityStay, '1'] };
-}
-
-async function afterMigration(
-  rooms: Rooms,
-  story: Story,
-  session: Session,
-  to: string,
-  migrated: Migrated,
-): Promise<Turn> {
-  switch (migrated.kind) {
-    case 'migrated':
-    case 'raced':
-      story.migrations += 1;
-      rooms.ejections.succeeded(migrated.session.home.id);
-      story.tried.delete(migrated.session.home.id);
-      void rooms.streams.changed(migrated.session.id);
-      return 'again';
-    case 'ended':
-      return 'again';
-    case 'failed':
-      if (migrated.reached) story.failedMigrations += 1;
-      story.tried.set(to, shun(rooms, to, migrated));
-      return 'again';
-    case 'unauthorized':
-      if (story.verdict !== undefined) return refused(story, story.verdict.refusal);
-      if (story.sink.shown === 'nothing') {
-        story.sink.head(migrated.status, responseHeaders(migrated.headers, undefined));
-        story.sink.chunk(migrated.body);
-      }
-      story.sink.end();
-      return { outcome: 'answered', status: migrated.status };
-    case 'incompatible':
-      return lost(rooms, story, session, SESSION_NOT_FOUND, 'incompatible');
-    case 'unavailable':
-      story.failedMigrations += 1;
-      story.fresh = true;
-      return hold(rooms, story, REGISTRY_DOWN);
-  }
-}
-
-/** Hold, don't bounce: few clients retry a 503. */
-async function hold(rooms: Rooms, story: Story, refusal = NO_BACKEND): Promise<Turn> {
-  story.heldSince ??= rooms.now();
-  const left = story.heldSince + rooms.holdSeconds * 1000 - rooms.now();
-  if (left <= 0) return refused(story, refusal);
-  await pause(Math.min(left, LOOK_AGAIN_MS * (1 + rooms.draw())), story.exchange.signal, rooms.backends);
-  story.tried.clear();
-  story.turns = 0;
-  return 'again';
 }

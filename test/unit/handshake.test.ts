@@ -49,7 +49,7 @@ function begin(headAfter: number, restAfter: number, ends: Attempt = { kind: 'an
   };
   const orphans: string[] = [];
   const handshake = createHandshake(upstream);
-  const ended = handshake.initialize(newSession({}), A, EXCHANGE, (id) => void orphans.push(id));
+  const ended = handshake.initialize(newSession({}), A, EXCHANGE, (id) => void orphans.push(id), 10_000);
   return { ended, orphans };
 }
 
