@@ -172,6 +172,8 @@ function settle(
       }
       return { outcome: 'answered', status: attempt.status };
     case 'abandoned':
+      // Its connection is closed: a restart of the home would not be noticed.
+      if (session !== undefined) rooms.confirmations.doubt(session);
       return { outcome: 'abandoned', status: 499 };
     case 'lost':
       return afterLoss(rooms, story, session, to, attempt);

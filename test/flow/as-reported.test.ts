@@ -1,6 +1,7 @@
 /** Servers, clients and what stands between them, as their users have reported them in public. */
 
 import { createServer } from 'node:http';
+import { randomUUID } from 'node:crypto';
 import { connect } from 'node:net';
 import { once } from 'node:events';
 import compression from 'compression';
@@ -9,7 +10,7 @@ import { afterEach, describe, expect, test } from 'vitest';
 import { sessionAffinity } from '../../proxy/index.ts';
 import { rawOpen, rawPing, rawPost } from '../house/by-hand.ts';
 import { type TestProxy, startProxy } from '../house/flow.ts';
-import { type Asked, type Plain, sayText, startPlain } from '../house/plain.ts';
+import { type Asked, type Plain, sayJson, sayText, startPlain } from '../house/plain.ts';
 import { dial, request } from '../house/raw.ts';
 import { startRedis } from '../house/redis.ts';
 import { soon, until } from '../house/until.ts';
@@ -271,4 +272,37 @@ describe('a call whose outcome is unknown', () => {
     const { status } = await rawPost(proxy!.url, { method: 'notifications/x' }, { 'mcp-session-id': id });
     expect(status).toBe(502);
   });
+});
+
+test('a new home that starts a process for each session may take longer than 10 s', { timeout: 40_000 }, async () => {
+  const homes = await startPlains('a', 'b');
+  const [proxy] = await startProxies(homes);
+  const id = await openAt(proxy!.url);
+  const home = homeOf(homes, id);
+  const other = homes.find((one) => one !== home)!;
+  const waiting: (() => void)[] = [];
+  other.before = (asked) => {
+    if (asked.what !== 'initialize' || waiting.length > 0) return false;
+    const opened = randomUUID();
+    other.sessions.set(opened, 0);
+    waiting.push(() => {
+      asked.response.setHeader('mcp-session-id', opened);
+      const result = {
+        protocolVersion: '2025-11-25',
+        capabilities: { tools: {} },
+        serverInfo: { name: 'plain', version: '1' },
+      };
+      sayJson(asked.response, 200, { id: asked.id, result });
+    });
+    setTimeout(waiting[0]!, 10_500);
+    return true;
+  };
+  await home.close();
+  const call = { id: 7, method: 'tools/call', params: { name: 'read' } };
+  const { status } = await rawPost(proxy!.url, call, { 'mcp-session-id': id });
+  expect([status, other.ran, other.asked.filter((what) => what === 'initialize')]).toEqual([
+    200,
+    ['notifications/initialized', 'read'],
+    ['initialize'],
+  ]);
 });

@@ -10,7 +10,7 @@ import { z } from 'zod';
 const MESSAGE = z.object({
   id: z.union([z.string(), z.number()]).optional(),
   method: z.string().optional(),
-  params: z.object({ name: z.string().optional(), protocolVersion: z.string().optional() }).optional(),
+  params: z.object({ name: z.string().optional(), protocolVersion: z.string().optional() }).nullish(),
 });
 const TOOLS = [
   { name: 'count', inputSchema: { type: 'object' } },
