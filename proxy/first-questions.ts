@@ -4,8 +4,8 @@
  */
 import { hash as digest } from 'node:crypto';
 import { BoundedMap } from './bounded.ts';
-import type { Exchange, JsonObject, JsonRpcResponse, Peers, Session, Sessions } from './contract.ts';
-import { isRequest } from './jsonrpc.ts';
+import type { Exchange, JsonObject, JsonRpcRequest, JsonRpcResponse, Peers, Session, Sessions } from './contract.ts';
+import { isRequest, isResponse } from './jsonrpc.ts';
 import { storeChange } from './keeper.ts';
 import type { Questions } from './questions.ts';
 import type { Quiet } from './quiet.ts';
@@ -13,7 +13,7 @@ import type { Streams } from './streams.ts';
 
 export interface FirstQuestions {
   /** The home asks something: it may be what each home asks first. Before the question counts as asked. */
-  hear(session: Session): void;
+  hear(session: Session, question: JsonRpcRequest): void;
   /**
    * The client answers, and what it says shows what it was asked. A server that knows its client's roots may have asked
    * for them in the middle of a call, and asks at its start all the same.
@@ -30,7 +30,7 @@ export interface FirstQuestions {
 export type FirstQuestionsRooms = {
   readonly questions: Pick<Questions, 'askedIn' | 'allAnswered' | 'onAnswer'>;
   readonly quiet: Pick<Quiet, 'mayBeAskedFor'>;
-  readonly streams: Pick<Streams, 'named'>;
+  readonly streams: Pick<Streams, 'named' | 'reaches'>;
   readonly peers: Peers;
   readonly sessions: Sessions;
   /** Random, never the same twice. */
@@ -42,30 +42,34 @@ export type FirstQuestionsRooms = {
 /** How long a request waits, and how long after the session got its home one does so. Milliseconds. */
 const WAIT_MS = 1_000;
 /** Another proxy's word takes this much longer, in milliseconds. */
-const WORD_MS = 100;
+const WORD_MS = 300;
 /** A home has its answer, and needs a moment to make use of it. Milliseconds. */
 const TAKING_IN_MS = 50;
 /** Sessions for which it is remembered. */
 const MOST = 20_000;
+/** Waits at once: each asks the other proxies, who are to be asked for other things too. Beyond them nobody waits. */
+const MOST_WAITS = 64;
 
 const TOPIC = 'first-questions';
 
-type Outcome = 'answered' | 'silent';
+/** `unclear`: the home had no stream to ask on. */
+type Outcome = 'answered' | 'silent' | 'unclear';
 
 export function createFirstQuestions(rooms: FirstQuestionsRooms): FirstQuestions {
   const { peers, streams, now } = rooms;
   const waits = new BoundedMap<string, { readonly epoch: number; readonly over: Promise<void> }>(MOST);
+  let waiting = 0;
 
   const undo = peers.on(TOPIC, async ({ hash, epoch }): Promise<JsonObject | undefined> => {
     const session = typeof hash === 'string' ? streams.named(hash) : undefined;
     if (session === undefined || typeof epoch !== 'number') return undefined;
-    return { outcome: await answeredHere(rooms, session.id, epoch) };
+    return { outcome: await answeredHere(rooms, session.id, String(hash), epoch) };
   });
 
   return {
-    hear(session) {
+    hear(session, { method }) {
       const { id, epoch, asksFirst } = session;
-      if (asksFirst !== undefined || rooms.questions.askedIn(id) === epoch) return;
+      if (method === 'ping' || asksFirst !== undefined || rooms.questions.askedIn(id) === epoch) return;
       if (!rooms.quiet.mayBeAskedFor(id)) learn(rooms, session, true);
     },
     hearAnswer(session, answer) {
@@ -77,9 +81,15 @@ export function createFirstQuestions(rooms: FirstQuestionsRooms): FirstQuestions
       const { id, epoch, asksFirst, homedAt = -Infinity } = session;
       if (asksFirst !== true || now() - homedAt > WAIT_MS) return undefined;
       if (intent.kind !== 'continue' || !intent.messages.some(isRequest)) return undefined;
+      // The home waits for the one before it works at the other.
+      if (intent.messages.some(isResponse)) return undefined;
       const known = waits.get(id);
       if (known?.epoch === epoch) return known.over;
-      const over = wait(rooms, session);
+      if (waiting >= MOST_WAITS) return undefined;
+      waiting += 1;
+      const over = wait(rooms, session).finally(() => {
+        waiting -= 1;
+      });
       waits.set(id, { epoch, over });
       return over;
     },
@@ -104,7 +114,7 @@ function learn(rooms: FirstQuestionsRooms, session: Session, asksFirst: boolean)
 async function answeredAnywhere(rooms: FirstQuestionsRooms, session: Session): Promise<Outcome | undefined> {
   const { id, epoch } = session;
   const hash = digest('sha256', id);
-  const here = rooms.streams.named(hash) && answeredHere(rooms, id, epoch);
+  const here = rooms.streams.named(hash) && answeredHere(rooms, id, hash, epoch);
   const until = ({ outcome }: JsonObject): boolean => outcome === 'answered';
   const there = rooms.peers.ask(TOPIC, { hash, epoch }, { ms: WAIT_MS + WORD_MS, until }).then(({ answers }) => {
     if (answers.some(until)) return 'answered';
@@ -115,7 +125,12 @@ async function answeredAnywhere(rooms: FirstQuestionsRooms, session: Session): P
 }
 
 /** By what is seen here. */
-function answeredHere({ questions }: FirstQuestionsRooms, id: string, epoch: number): Promise<Outcome> {
+function answeredHere(
+  { questions, streams }: FirstQuestionsRooms,
+  id: string,
+  hash: string,
+  epoch: number,
+): Promise<Outcome> {
   if (questions.allAnswered(id, epoch)) return Promise.resolve('answered');
   return new Promise((resolve) => {
     const over = (outcome: Outcome): void => {
@@ -123,7 +138,10 @@ function answeredHere({ questions }: FirstQuestionsRooms, id: string, epoch: num
       undo();
       resolve(outcome);
     };
-    const timer = setTimeout(() => over('silent'), WAIT_MS);
+    const timer = setTimeout(() => {
+      const now = streams.named(hash);
+      over(now !== undefined && now.epoch >= epoch && streams.reaches(now) ? 'silent' : 'unclear');
+    }, WAIT_MS);
     const undo = questions.onAnswer((answered) => {
       if (answered === id && questions.allAnswered(id, epoch)) over('answered');
     });

@@ -1,6 +1,16 @@
 /** One attempt of the corridor, and what follows from how it ended. */
 import { unansweredPart } from './address.ts';
-import { GONE, cancel, certain, hasNewHome, isEnding, sayGoodbye, suspect, untouched } from './aftermath.ts';
+import {
+  GONE,
+  cancel,
+  certain,
+  hasNewHome,
+  isEnding,
+  noteNewHomeLost,
+  sayGoodbye,
+  suspect,
+  untouched,
+} from './aftermath.ts';
 import type { Certain } from './aftermath.ts';
 import { askBefore } from './ask-before.ts';
 import { isTimeout } from './blame.ts';
@@ -41,12 +51,15 @@ export async function forward(
   if (counts) count(rooms.running, to, 1);
   story.answered = () => leave?.();
   try {
-    return await exchangeWith(rooms, story, exchange, session, to);
+    const turn = await exchangeWith(rooms, story, exchange, session, to);
+    if (session !== undefined && turn !== 'again' && turn.outcome === 'answered') {
+      hearAnswers(rooms, session, story.exchange);
+    }
+    return turn;
   } finally {
     if (counts) count(rooms.running, to, -1);
     story.giveBack();
     leave?.();
-    if (session !== undefined) hearAnswers(rooms, session, story.exchange);
   }
 }
 
@@ -202,6 +215,7 @@ async function afterLoss(
   }
   story.losses += 1;
   cancel(story.sink, questions);
+  if (forgotten === true) noteNewHomeLost(rooms, story, 'forgotten');
   const rest = unansweredPart(story.exchange, unanswered);
   const fate = forgotten === true ? 'gone' : 'lost';
   if (story.losses < MAX_LOSSES && mayReplay(messagesOf(rest), session?.safeTools ?? [], rooms.replay)) {

@@ -12,6 +12,8 @@ import { heldOpen } from './streams.ts';
 
 /** A stream that lived this long has ended its story: the next break is a new one. Milliseconds. */
 const STEADY_MS = 1000;
+/** What a home asks within this time of the stream's beginning it asks first. Milliseconds. */
+const FIRST_MS = 1000;
 /** Between two tries of a stream that its home will not take yet, at most. Milliseconds. */
 const LONGEST_PAUSE_MS = 30_000;
 
@@ -132,8 +134,10 @@ async function attach(
 
 function listeningSink(rooms: Rooms, story: Story, session: Session): Sink {
   story.handedOver = false;
+  let since = -Infinity;
   return heldOpen(story.sink, {
     attached() {
+      since = rooms.now();
       const before = story.listening;
       rooms.telemetry.record({ type: 'stream', change: before === undefined ? 'opened' : 'reattached' });
       story.listening = session;
@@ -142,9 +146,9 @@ function listeningSink(rooms: Rooms, story: Story, session: Session): Sink {
     mark(id) {
       story.cursor = { epoch: session.epoch, id };
     },
-    asked(id) {
-      rooms.firstQuestions.hear(session);
-      rooms.questions.asked(session, id);
+    asked(request) {
+      if (rooms.now() - since < FIRST_MS) rooms.firstQuestions.hear(session, request);
+      rooms.questions.asked(session, request);
     },
     handedOver() {
       story.handedOver = true;
@@ -162,6 +166,8 @@ function tellOfNewHome({ questions }: Rooms, sink: Sink, before: Session, now: S
 function mended(story: Story): void {
   story.migrations = 0;
   story.failedMigrations = 0;
+  story.diedInHandshake = 0;
+  story.newHomesLost = 0;
   story.streamRefusals = 0;
 }
 

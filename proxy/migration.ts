@@ -149,8 +149,9 @@ async function tellAndStore(
     }
     // A journal write came between: the new home is told the difference.
     from = current;
-    const { journal, safeTools, changes } = current;
-    next = { ...housed, journal, safeTools, revision: means.token(), changes: changes + 1 };
+    const { journal, safeTools, asksFirst, changes } = current;
+    const learnt = { journal, safeTools, ...(asksFirst !== undefined && { asksFirst }) };
+    next = { ...housed, ...learnt, revision: means.token(), changes: changes + 1 };
   }
 }
 

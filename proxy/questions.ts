@@ -2,13 +2,13 @@
 import { hash as digest } from 'node:crypto';
 import { BoundedMap } from './bounded.ts';
 import { SessionsUnavailable } from './contract.ts';
-import type { Activity, JsonRpcId, Peers, Session } from './contract.ts';
+import type { Activity, JsonRpcId, JsonRpcRequest, Peers, Session } from './contract.ts';
 import { newListeners } from './listeners.ts';
 import type { Streams } from './streams.ts';
 
 export interface Questions {
-  /** The home has asked the client, who may take his time. */
-  asked(session: Session, question: JsonRpcId): void;
+  /** The home has asked the client, who may take his time. A ping asks for nothing, but is waited for as well. */
+  asked(session: Session, question: JsonRpcRequest): void;
   /** The client has answered, and the home has taken the answer. */
   answered(session: string, question: JsonRpcId): void;
   /** Questions without an answer that came from another home than of this epoch; they are forgotten. */
@@ -50,9 +50,9 @@ export function createQuestions(activity: Activity, peers: Peers, streams: Pick<
   });
 
   return {
-    asked(session, question) {
-      askedIn.set(session.id, session.epoch);
-      open.add(session, question);
+    asked(session, { id, method }) {
+      if (method !== 'ping') askedIn.set(session.id, session.epoch);
+      open.add(session, id);
     },
     answered(session, question) {
       if (!answered(session, question)) peers.tell(ANSWERED, { hash: digest('sha256', session), question });

@@ -118,6 +118,10 @@ export type Story = {
   /** Unplanned migrations that it has caused, and those that a new home failed though it was reached. */
   migrations: number;
   failedMigrations: number;
+  /** New homes that were reached, and died before the session was there. */
+  diedInHandshake: number;
+  /** New homes that took the session, and then no connection any more: each is a loss of its own. */
+  newHomesLost: number;
   /** The `initialize` names a session: it goes to that one's home while there is one. */
   reopens: Exchange | undefined;
   /** Answers an `initialize` as the last backend did that failed it. */
@@ -162,6 +166,8 @@ export function beginStory(exchange: Exchange, sink: Sink): Story {
     streamRefusals: 0,
     migrations: 0,
     failedMigrations: 0,
+    diedInHandshake: 0,
+    newHomesLost: 0,
     reopens: undefined,
     declined: undefined,
     planned: false,

@@ -2,7 +2,7 @@
 import { hash as digest } from 'node:crypto';
 import type { ClientStream } from './client-stream.ts';
 import { HAND_OVER, SessionsUnavailable } from './contract.ts';
-import type { Backend, JsonRpcId, PreparedStreams, Session, Sessions, Sink } from './contract.ts';
+import type { Backend, JsonRpcRequest, PreparedStreams, Session, Sessions, Sink } from './contract.ts';
 import { isRequest } from './jsonrpc.ts';
 import { newListeners } from './listeners.ts';
 import { newPreparations } from './prepared-streams.ts';
@@ -145,7 +145,7 @@ export type Heard = {
   attached(): void;
   mark(id: string): void;
   /** The server asks the client something. */
-  asked(id: JsonRpcId): void;
+  asked(request: JsonRpcRequest): void;
   /** The home hands the session over: its stream ends now. */
   handedOver(): void;
 };
@@ -159,7 +159,7 @@ export function heldOpen(sink: Sink, heard: Heard): Sink {
     },
     event(event) {
       if (event.id !== undefined) heard.mark(event.id);
-      for (const message of event.messages) if (isRequest(message)) heard.asked(message.id);
+      for (const message of event.messages) if (isRequest(message)) heard.asked(message);
       // Between the home and us; nobody else need hear of it.
       if (event.raw.length <= MARK.length + 4 && event.raw.includes(MARK)) {
         heard.handedOver();

@@ -14,7 +14,7 @@ import { migrated, newSession } from '../house/sessions.ts';
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
 
-const MOST_MS = 1_200;
+const MOST_MS = 1_400;
 const CALL = { jsonrpc: '2.0', id: 1, method: 'tools/call', params: { name: 'x' } } as const;
 const session = newSession();
 
@@ -32,18 +32,22 @@ function exchangeOf(...messages: readonly JsonRpcMessage[]): Exchange {
 let tokens = 0;
 const token = () => `t${(tokens += 1)}`;
 
-/** `listening`: somebody listens to the session there. */
-function newProxy(sessions: ReturnType<typeof memorySessions>, peers: Peers, listening: boolean) {
+/** Somebody listens to the session there, as it is `now`, and its home has begun the stream. */
+type Listening = { now: Session | undefined; reached: boolean };
+
+function newProxy(sessions: ReturnType<typeof memorySessions>, peers: Peers, listening: Listening) {
   const streams = {
-    named: (asked: string) => (listening && asked === hash('sha256', session.id) ? session : undefined),
+    named: (asked: string) => (asked === hash('sha256', session.id) ? listening.now : undefined),
+    reaches: () => listening.reached,
   };
   const activity = memoryActivity();
   const quiet = createQuiet(activity, () => false, token);
   const questions = createQuestions(activity, peers, streams);
   const first = createFirstQuestions({ questions, quiet, streams, peers, sessions, token, now: Date.now });
-  const asks = (by: Session, id: number): void => {
-    first.hear(by);
-    questions.asked(by, id);
+  const asks = (by: Session, id: number, method = 'roots/list'): void => {
+    const question = { jsonrpc: '2.0', id, method } as const;
+    first.hear(by, question);
+    questions.asked(by, question);
   };
   return { quiet, questions, first, asks };
 }
@@ -53,17 +57,19 @@ async function begin(proxies: 1 | 2, listening = true) {
   const sessions = memorySessions({ ttlSeconds: 60 });
   await sessions.create(session);
   const join = newNetwork();
-  const holder = newProxy(sessions, join(), listening);
-  const calls = proxies === 1 ? holder : newProxy(sessions, join(), false);
+  const stream: Listening = { now: listening ? session : undefined, reached: true };
+  const holder = newProxy(sessions, join(), stream);
+  const calls = proxies === 1 ? holder : newProxy(sessions, join(), { now: undefined, reached: false });
   const asksFirst = async () => (await sessions.find(session.id))?.asksFirst;
   /** As it is in the registry, at its next home. */
   async function move(): Promise<Session> {
     const from = (await sessions.find(session.id))!;
     const to = { ...migrated(from, 'b'), homedAt: Date.now() };
     await sessions.replace(from, to);
+    if (listening) stream.now = to;
     return to;
   }
-  return { holder, calls, asksFirst, move };
+  return { holder, calls, asksFirst, move, stream };
 }
 
 /** Whether a call may go to the home by now. */
@@ -93,6 +99,48 @@ test.each([1, 2] as const)('waits until the client has answered, %i proxies', as
   expect(waits()).toBe(false);
   await vi.advanceTimersByTimeAsync(10_000);
   expect([await asksFirst(), calls.first.answered(housed, exchangeOf(CALL))]).toEqual([true, undefined]);
+});
+
+test('a ping is no question: neither to learn from, nor to wait for', async () => {
+  const { holder, asksFirst, move } = await begin(1);
+  holder.asks(session, 0, 'ping');
+  await vi.advanceTimersByTimeAsync(0);
+  expect(await asksFirst()).toBeUndefined();
+  holder.asks(session, 1);
+  await vi.advanceTimersByTimeAsync(0);
+  const housed = await move();
+  const waits = waiting(holder.first.answered(housed, exchangeOf(CALL)));
+  holder.asks(housed, 0, 'ping');
+  holder.questions.answered(session.id, 0);
+  await vi.advanceTimersByTimeAsync(300);
+  expect(waits()).toBe(true);
+  holder.asks(housed, 1);
+  holder.questions.answered(session.id, 1);
+  await vi.advanceTimersByTimeAsync(100);
+  expect(waits()).toBe(false);
+});
+
+test.each([1, 2] as const)('a home that had no stream to ask on is waited for again, %i proxies', async (proxies) => {
+  const { holder, calls, asksFirst, move, stream } = await begin(proxies);
+  holder.asks(session, 0);
+  await vi.advanceTimersByTimeAsync(0);
+  const housed = await move();
+  stream.reached = false;
+  const waits = waiting(calls.first.answered(housed, exchangeOf(CALL)));
+  await vi.advanceTimersByTimeAsync(MOST_MS);
+  expect([waits(), await asksFirst()]).toEqual([false, true]);
+});
+
+test('beyond so many waits nobody waits', async () => {
+  const { holder, asksFirst, move } = await begin(1);
+  holder.asks(session, 0);
+  await vi.advanceTimersByTimeAsync(0);
+  const housed = await move();
+  const others = Array.from({ length: 100 }, (_, at) => ({ ...housed, id: `other-${at}` }));
+  const waits = others.filter((one) => holder.first.answered(one, exchangeOf(CALL)) !== undefined);
+  expect(waits).toHaveLength(64);
+  await vi.advanceTimersByTimeAsync(0);
+  expect([holder.first.answered(housed, exchangeOf(CALL)) !== undefined, await asksFirst()]).toEqual([true, true]);
 });
 
 test('all answers are waited for', async () => {
@@ -176,5 +224,10 @@ test('the client\u2019s answers, and its notifications, do not wait', async () =
   const housed = await move();
   const answer = exchangeOf({ jsonrpc: '2.0', id: 0, result: {} });
   const notification = exchangeOf({ jsonrpc: '2.0', method: 'notifications/roots/list_changed' });
-  expect([answer, notification].map((one) => holder.first.answered(housed, one))).toEqual([undefined, undefined]);
+  const both = exchangeOf({ jsonrpc: '2.0', id: 0, result: {} }, CALL);
+  expect([answer, notification, both].map((one) => holder.first.answered(housed, one))).toEqual([
+    undefined,
+    undefined,
+    undefined,
+  ]);
 });
