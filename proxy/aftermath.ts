@@ -90,12 +90,28 @@ export function untouched(
     story.tried.set(to.id, 'unsent');
     return mayTryElsewhere(rooms, story) ? 'again' : refused(story, NO_BACKEND);
   }
-  if (attempt.kind === 'unsent') suspect(rooms, to, attempt.cause);
+  if (attempt.kind === 'unsent') {
+    suspect(rooms, to, attempt.cause);
+    noteNewHomeLost(rooms, story, 'refused');
+  }
+  if (attempt.kind === 'gone') noteNewHomeLost(rooms, story, 'forgotten');
   story.tried.set(to.id, attempt.kind);
   // It would come back from there as often as it is held.
   const looped = attempt.kind === 'unsent' && attempt.cause instanceof Looped;
   if (looped && !rooms.backends.list().some(({ id }) => !story.tried.has(id))) return refused(story, LOOP);
   return 'again';
+}
+
+/**
+ * The home that a migration of this exchange gave the session may have died since: that is another loss. That it has
+ * forgotten the session shows so only where its connections were closed; a balancer that asks other processes in turn may
+ * close some as well, so that is believed once.
+ */
+export function noteNewHomeLost({ confirmations }: Rooms, story: Story, by: 'refused' | 'forgotten'): void {
+  const { migrations, newHomesLost, seen } = story;
+  if (newHomesLost >= migrations) return;
+  const restarted = seen !== undefined && newHomesLost === 0 && confirmations.disconnectedSince(seen);
+  if (by === 'refused' || restarted) story.newHomesLost += 1;
 }
 
 /** The client ends its session by it. */

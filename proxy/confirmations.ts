@@ -10,6 +10,11 @@ export interface Confirmations {
    * has been closed by the other side since, as a restart closes all of them.
    */
   holds(session: Session, ms: number): boolean;
+  /**
+   * Whether a connection to its address was closed by the other side, or could not be made, since it last has; true where
+   * it has not: another proxy gave the session that home.
+   */
+  disconnectedSince(session: Session): boolean;
   /** It may have forgotten the session since. */
   doubt(session: Session): void;
   /** A connection to the address was closed by the other side, or could not be made. */
@@ -36,7 +41,14 @@ export function createConfirmations(now: () => number): Confirmations {
       if (last === undefined || last.of !== session.backendSessionId) return false;
       return now() - last.at <= ms && last.disconnects === disconnectsOf(session);
     },
-    doubt: ({ id }) => void confirmed.delete(id),
+    disconnectedSince(session) {
+      const last = confirmed.get(session.id);
+      return last?.of !== session.backendSessionId || last.disconnects !== disconnectsOf(session);
+    },
+    doubt({ id }) {
+      const last = confirmed.get(id);
+      if (last !== undefined) confirmed.set(id, { ...last, at: -Infinity });
+    },
     disconnected: (origin) => void disconnects.set(origin, (disconnects.get(origin) ?? 0) + 1),
   };
 }

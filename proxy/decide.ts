@@ -12,8 +12,8 @@ export type Circumstances = {
   /** Sessions that a backend may hold before it gets no new ones. */
   readonly maxSessions: number;
   readonly onSessionLost: 'migrate' | 'not-found';
-  /** The exchange has caused as many migrations as it may. */
-  readonly spent: boolean;
+  /** The exchange may cause no further migration: its session has got a new home, or new homes have failed the handshake. */
+  readonly spent: 'migrated' | 'failed' | undefined;
   /** Whether backends issue session ids; else clients make up their own. */
   readonly issuesIds: boolean;
   /** The backend that issued the `requestState` which the exchange brings back: another may not be able to read it. */
@@ -64,16 +64,16 @@ export function decide(
   if (home !== undefined && (fate === undefined || fate === 'lost')) return { kind: 'forward', to: home };
   if (intent.verb === 'end') return { kind: 'end' };
   if (home !== undefined && fate === 'draining') {
-    const to = given.onSessionLost === 'migrate' && !given.spent ? newHome(session, given) : undefined;
+    const to = given.onSessionLost === 'migrate' && given.spent === undefined ? newHome(session, given) : undefined;
     return to === undefined ? { kind: 'forward', to: home, stay: true } : migrateTo(to, session, 'drain');
   }
   if (given.onSessionLost === 'not-found') {
     return given.backends.length === 0 ? { kind: 'wait' } : withoutMigration(listed && fate);
   }
-  if (fate === 'gone' && (given.spent || isForgottenOften(session, given.load.now))) {
+  if (fate === 'gone' && (given.spent === 'migrated' || isForgottenOften(session, given.load.now))) {
     return { ...SESSION_NOT_FOUND, ends: 'forgotten' };
   }
-  if (given.spent) return { kind: 'spent' };
+  if (given.spent !== undefined) return { kind: 'spent' };
   const to = roomiest(
     given.backends.filter(({ id }) => isReachable(given.tried.get(id))),
     given,

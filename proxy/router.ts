@@ -1,5 +1,6 @@
 /** The corridor: one exchange from its head to its last byte; the only retry loop in the program. */
 import { address, openedAt } from './address.ts';
+import { noteNewHomeLost } from './aftermath.ts';
 import { asError } from './as-error.ts';
 import { forward } from './forward.ts';
 import { HEADER } from './contract.ts';
@@ -9,9 +10,9 @@ import { traceOf } from './headers.ts';
 import { hold } from './hold.ts';
 import { lookUp } from './lookup.ts';
 import { migratePlanned } from './planned.ts';
-import { INTERNAL, NO_BACKEND, REGISTRY_DOWN } from './refusal.ts';
+import { INTERNAL, REGISTRY_DOWN } from './refusal.ts';
 import { openAnew, reopen } from './reopen.ts';
-import { MOST_FAILED, migrateLost } from './unplanned.ts';
+import { migrateLost, spentOn } from './unplanned.ts';
 import { ended, lost, noteEnding } from './session-end.ts';
 import { accepted, beginStory, keepPlace, noteChange, refused } from './story.ts';
 import type { Ending, Rooms, Story, Turn } from './story.ts';
@@ -126,6 +127,9 @@ async function decideNow(rooms: Rooms, story: Story, session: Session | undefine
   const held = choosing ? await rooms.sessions.countByBackend() : NO_SESSIONS;
   const issuer = await rooms.requestStates.issuerOf(story.exchange, story.turns === 1 && story.heldSince === undefined);
   const listed = rooms.backends.list();
+  if (session !== undefined && rooms.heard(session.home.id) && !listed.some(({ id }) => id === session.home.id)) {
+    noteNewHomeLost(rooms, story, 'refused');
+  }
   const decision = decide(intent, session, {
     backends: choosing
       ? listed.map((one) => (rooms.ejections.ejected(one.id) ? { ...one, suspect: true } : one))
@@ -143,7 +147,7 @@ async function decideNow(rooms: Rooms, story: Story, session: Session | undefine
     onSessionLost: rooms.onSessionLost,
     issuesIds: !rooms.issuers.none,
     issuer,
-    spent: story.migrations > 0 || story.failedMigrations >= MOST_FAILED,
+    spent: spentOn(story),
     heard: rooms.heard,
   });
   // At once: others that were held for a backend are decided in the same moment.
@@ -172,7 +176,8 @@ async function carryOut(
     case 'wait':
       return story.declined?.() ?? hold(rooms, story);
     case 'spent':
-      return refused(story, NO_BACKEND);
+      // Another exchange may give the session a home.
+      return hold(rooms, story);
     case 'end':
       return ended(rooms, story, session);
     case 'migrate':

@@ -1,6 +1,6 @@
 /** Migrates a session whose home is lost, and says how its exchange goes on. */
 import { shun } from './aftermath.ts';
-import type { Decision, Migrated, Session } from './contract.ts';
+import type { Backend, Decision, Migrated, Session } from './contract.ts';
 import { SESSION_NOT_FOUND } from './decide.ts';
 import { responseHeaders } from './headers.ts';
 import { hold } from './hold.ts';
@@ -10,9 +10,23 @@ import { refused } from './story.ts';
 import type { Rooms, Story, Turn } from './story.ts';
 
 /** Homes that fail the handshake though they were reached: one is given another try. */
-export const MOST_FAILED = 2;
+const MOST_FAILED = 2;
+/** However many new homes die one after the other, in the handshake or after it. */
+const MOST_MIGRATIONS = 3;
+const MOST_DEAD = 3;
 /** How long the last one that can be asked may take to begin: what SDK clients wait for an answer. Milliseconds. */
 const PATIENCE_MS = 60_000;
+
+/** One migration after each loss: a refused connection is evidence of another one, an answer is not. */
+export function spentOn({
+  migrations,
+  newHomesLost,
+  failedMigrations,
+  diedInHandshake,
+}: Story): 'migrated' | 'failed' | undefined {
+  if (migrations > newHomesLost || migrations >= MOST_MIGRATIONS) return 'migrated';
+  return failedMigrations >= MOST_FAILED || failedMigrations + diedInHandshake >= MOST_DEAD ? 'failed' : undefined;
+}
 
 export async function migrateLost(
   rooms: Rooms,
@@ -29,14 +43,14 @@ export async function migrateLost(
   const others = rooms.backends.list().some(({ id, suspect }) => id !== to.id && !suspect && !story.tried.has(id));
   const patience = others && story.failedMigrations < MOST_FAILED - 1 ? undefined : PATIENCE_MS;
   const migrated = await rooms.migrator.migrate(session, to, story.exchange, reason, patience);
-  return afterMigration(rooms, story, session, to.id, migrated);
+  return afterMigration(rooms, story, session, to, migrated);
 }
 
 async function afterMigration(
   rooms: Rooms,
   story: Story,
   session: Session,
-  to: string,
+  to: Backend,
   migrated: Migrated,
 ): Promise<Turn> {
   switch (migrated.kind) {
@@ -50,8 +64,9 @@ async function afterMigration(
     case 'ended':
       return 'again';
     case 'failed':
-      if (migrated.reached) story.failedMigrations += 1;
-      story.tried.set(to, shun(rooms, to, migrated));
+      if (migrated.reached && (await rooms.answers(to.origin))) story.failedMigrations += 1;
+      else if (migrated.reached) story.diedInHandshake += 1;
+      story.tried.set(to.id, shun(rooms, to.id, migrated));
       return 'again';
     case 'unauthorized':
       if (story.verdict !== undefined) return refused(story, story.verdict.refusal);

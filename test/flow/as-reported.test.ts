@@ -150,6 +150,33 @@ describe('a second listening stream', () => {
     expect(home.asked.filter((what) => what === 'initialize')).toHaveLength(1);
   });
 
+  test('that a new home refuses, and that dies meanwhile: the third has it', async () => {
+    const homes = await startPlains('a', 'b', 'c');
+    const [proxy] = await startProxies(homes);
+    const id = await openAt(proxy!.url);
+    const client = await listenAt(proxy!.url, id);
+    const home = homeOf(homes, id);
+    await until('it listens', () => home.streams.length === 1);
+    let refusals = 0;
+    let refusing: Plain | undefined;
+    for (const one of homes) {
+      one.before = ({ what, response }) => {
+        if (what !== 'GET' || (refusing !== undefined && refusing !== one)) return false;
+        refusing = one;
+        refusals += 1;
+        sayText(response, 409, 'Conflict', 'text/plain');
+        return true;
+      };
+    }
+    await home.close();
+    await until('a new home has refused it', () => refusals >= 3);
+    await refusing!.close();
+    const last = homes.find((one) => one !== home && one !== refusing)!;
+    await until('it listens at the last', () => last.streams.length === 1);
+    last.streams[0]!.response.write('data: {"jsonrpc":"2.0","method":"heard"}\n\n');
+    expect(await client.saw('"heard"')).not.toContain('409');
+  });
+
   test('of the client itself: it is told', async () => {
     const { home, state, proxy, id } = await begin(400);
     await until('it listens', () => home.streams.length === 1);

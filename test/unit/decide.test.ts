@@ -39,7 +39,7 @@ function given({ fates = {}, held = new Map(), ...rest }: Given = {}): Circumsta
     load: loaded({ held }),
     maxSessions: Infinity,
     onSessionLost: 'migrate',
-    spent: false,
+    spent: undefined,
     issuesIds: true,
     issuer: undefined,
     heard: () => true,
@@ -263,7 +263,7 @@ const anyGiven: fc.Arbitrary<Circumstances> = fc.record({
   load: anyLoad,
   maxSessions: fc.constantFrom(Infinity, 1, 25),
   onSessionLost: fc.constantFrom('migrate' as const, 'not-found' as const),
-  spent: fc.boolean(),
+  spent: fc.constantFrom(undefined, 'migrated' as const, 'failed' as const),
   issuesIds: fc.constant(true),
   issuer: fc.constantFrom(undefined, 'a', 'b', 'c', 'gone'),
   heard: fc.constant(() => true),
@@ -291,12 +291,12 @@ describe('laws', () => {
           case 'wait':
             return able.length === 0 || (ofSession && onSessionLost === 'not-found');
           case 'spent':
-            return ofSession && circumstances.spent;
+            return ofSession && circumstances.spent !== undefined;
           case 'end':
             return intent === END;
           case 'refuse':
             return ofSession
-              ? onSessionLost === 'not-found' || (circumstances.spent && tried.get('a') === 'gone')
+              ? onSessionLost === 'not-found' || (circumstances.spent === 'migrated' && tried.get('a') === 'gone')
               : intent === OPEN &&
                   able.every(({ id, draining }) => draining || (load.held.get(id) ?? 0) >= maxSessions);
         }
