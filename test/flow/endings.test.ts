@@ -1,12 +1,10 @@
 /** A session that its client ends is not lost: its calls end as they do directly, and nothing migrates or runs again. */
 
-import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { REDIS } from '../../proxy/contract.ts';
 import { rawOpen, rawPing, rawPost, rawStatus } from '../house/by-hand.ts';
 import { type TestProxy, startProxy } from '../house/flow.ts';
 import { type Asked, type Plain, sayJson, sayText, startPlain } from '../house/plain.ts';
-import { type TestRedis, startRedis } from '../house/redis.ts';
+import { type TestRedis, startRedis, untilPeers } from '../house/redis.ts';
 import { soon, until } from '../house/until.ts';
 
 let redis: TestRedis;
@@ -20,10 +18,7 @@ beforeAll(async () => {
   for (let at = 0; at < 2; at += 1) {
     proxies.push(await startProxy(origins, [`--redis=${redis.url}`, '--hold-seconds', '2']));
   }
-  // Until they know of each other they do not wait for each other's word.
-  const direct = new Redis(redis.url);
-  await until('they know each other', async () => (await direct.zcard(REDIS.peers)) === 2);
-  direct.disconnect();
+  await untilPeers(redis, 2);
 });
 let seen: readonly number[] = [];
 afterEach(() => {

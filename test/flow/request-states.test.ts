@@ -6,7 +6,7 @@ import { z } from 'zod';
 import { type RawAnswer, rawPost } from '../house/by-hand.ts';
 import { type TestProxy, startProxy } from '../house/flow.ts';
 import { type Asked, type Plain, sayJson, startPlain } from '../house/plain.ts';
-import { startRedis } from '../house/redis.ts';
+import { startRedis, untilPeers } from '../house/redis.ts';
 
 const undo: (() => Promise<unknown>)[] = [];
 afterEach(async () => {
@@ -61,6 +61,7 @@ async function begin(proxies: number, say: Say = asJson) {
     undo.push(() => proxy.stop());
     started.push(proxy);
   }
+  if (proxies > 1) await untilPeers(redis, proxies);
   return { servers, proxies: started };
 }
 
