@@ -1,9 +1,9 @@
 /** What homes have asked clients over their listening streams: a session is not quiet before it is answered. */
 import { hash as digest } from 'node:crypto';
 import { BoundedMap } from './bounded.ts';
-import { SessionsUnavailable } from './contract.ts';
 import type { Activity, JsonRpcId, JsonRpcRequest, Peers, Session } from './contract.ts';
 import { newListeners } from './listeners.ts';
+import { ignoreOutage } from './quiet.ts';
 import type { Streams } from './streams.ts';
 
 export interface Questions {
@@ -102,9 +102,4 @@ function newOpenQuestions(activity: Activity) {
 
 function nameOf(question: JsonRpcId): string {
   return `question ${typeof question} ${question}`;
-}
-
-/** The registry's outage is told by itself; what could not be said there is said later. */
-function ignoreOutage(error: unknown): void {
-  if (!(error instanceof SessionsUnavailable)) throw error;
 }

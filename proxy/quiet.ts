@@ -86,6 +86,6 @@ function isWork({ intent }: Exchange): boolean {
 }
 
 /** The registry's outage is told by itself; what could not be said there is said later. */
-function ignoreOutage(error: unknown): void {
+export function ignoreOutage(error: unknown): void {
   if (!(error instanceof SessionsUnavailable)) throw error;
 }

@@ -8,7 +8,7 @@ import compression from 'compression';
 import express from 'express';
 import { afterEach, describe, expect, test } from 'vitest';
 import { sessionAffinity } from '../../proxy/index.ts';
-import { rawOpen, rawPing, rawPost } from '../house/by-hand.ts';
+import { POSTED, rawOpen, rawPing, rawPost } from '../house/by-hand.ts';
 import { type TestProxy, startProxy } from '../house/flow.ts';
 import { type Asked, type Plain, sayJson, sayText, startPlain } from '../house/plain.ts';
 import { dial, request } from '../house/raw.ts';
@@ -204,11 +204,7 @@ describe('a call whose stream stays open after its answer', () => {
     undo.push(async () => leave.abort());
     const call = await fetch(first.url, {
       method: 'POST',
-      headers: {
-        'content-type': 'application/json',
-        accept: 'application/json, text/event-stream',
-        'mcp-session-id': id,
-      },
+      headers: { ...POSTED, 'mcp-session-id': id },
       body: JSON.stringify({ jsonrpc: '2.0', id: 5, method: 'tools/call', params: { name: 'count' } }),
       signal: leave.signal,
     });
@@ -234,11 +230,7 @@ describe('a body', () => {
     const body = '\uFEFF{"jsonrpc":"2.0","id":9,"method":"ping"}';
     const answer = await fetch(proxy!.url, {
       method: 'POST',
-      headers: {
-        'content-type': 'application/json',
-        accept: 'application/json, text/event-stream',
-        'mcp-session-id': id,
-      },
+      headers: { ...POSTED, 'mcp-session-id': id },
       body: Buffer.from(body),
     });
     expect([answer.status, lengths]).toEqual([200, [String(Buffer.byteLength(body))]]);

@@ -1,7 +1,7 @@
 /** A session that its client ends is not lost: its calls end as they do directly, and nothing migrates or runs again. */
 
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { rawOpen, rawPing, rawPost, rawStatus } from '../house/by-hand.ts';
+import { POSTED, rawOpen, rawPing, rawPost, rawStatus } from '../house/by-hand.ts';
 import { type TestProxy, startProxy } from '../house/flow.ts';
 import { type Asked, type Plain, sayJson, sayText, startPlain } from '../house/plain.ts';
 import { type TestRedis, startRedis, untilPeers } from '../house/redis.ts';
@@ -61,11 +61,7 @@ async function callSeen(url: string, id: string, name: string): Promise<string> 
   try {
     const answer = await fetch(url, {
       method: 'POST',
-      headers: {
-        'content-type': 'application/json',
-        accept: 'application/json, text/event-stream',
-        'mcp-session-id': id,
-      },
+      headers: { ...POSTED, 'mcp-session-id': id },
       body: JSON.stringify({ jsonrpc: '2.0', id: 7, method: 'tools/call', params: { name } }),
     });
     try {

@@ -4,6 +4,9 @@ import { CallToolResultSchema } from '@modelcontextprotocol/sdk/types.js';
 
 const ACCEPT = 'application/json, text/event-stream';
 
+/** What a client says of each message that it posts. */
+export const POSTED = { 'content-type': 'application/json', accept: ACCEPT } as const;
+
 export type RawAnswer = {
   readonly status: number;
   readonly headers: Headers;
@@ -14,7 +17,7 @@ export type RawAnswer = {
 export async function rawPost(url: string, message: object, headers: Record<string, string> = {}): Promise<RawAnswer> {
   const answer = await fetch(url, {
     method: 'POST',
-    headers: { 'content-type': 'application/json', accept: ACCEPT, ...headers },
+    headers: { ...POSTED, ...headers },
     body: JSON.stringify({ jsonrpc: '2.0', ...message }),
   });
   const text = await answer.text();

@@ -1,7 +1,7 @@
 /** Servers that behave as their users have reported in public: what a client sees is what it sees without a proxy. */
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { rawOpen, rawPost, rawStatus } from '../house/by-hand.ts';
+import { POSTED, rawOpen, rawPost, rawStatus } from '../house/by-hand.ts';
 import { type TestProxy, startProxy } from '../house/flow.ts';
 import { newTable } from '../house/foreign/table.ts';
 import { type Asked, type Plain, sayJson, sayText, startPlain } from '../house/plain.ts';
@@ -169,11 +169,7 @@ async function call(url: string, id: string, name: string): Promise<string> {
   try {
     const answer = await fetch(url, {
       method: 'POST',
-      headers: {
-        'content-type': 'application/json',
-        accept: 'application/json, text/event-stream',
-        'mcp-session-id': id,
-      },
+      headers: { ...POSTED, 'mcp-session-id': id },
       body: JSON.stringify({ jsonrpc: '2.0', id: 7, method: 'tools/call', params: { name } }),
       signal: leave.signal,
     });
