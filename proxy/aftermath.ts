@@ -13,6 +13,7 @@ import type {
   Sink,
 } from './contract.ts';
 import { Looped } from './loops.ts';
+import { standingOf } from './owner.ts';
 import { LOOP, NO_BACKEND } from './refusal.ts';
 import { formatEvent } from './sse.ts';
 import { refused } from './story.ts';
@@ -49,6 +50,8 @@ export async function certain(
     const shown = await certain(rooms, story, undefined, to, attempt.show());
     return shown.kind === 'answered' ? { ...shown, doubted: true } : shown;
   };
+  // Nobody but the owner causes a question.
+  if (session !== undefined && standingOf(session, story.exchange) !== 'owner') return show();
   if (session === undefined || (rooms.endings.has(session.id) && !isEnding(story.exchange))) return show();
   if (attempt.doubt === 'weak' && rooms.confirmations.holds(session, KNOWN_MS)) {
     // What comes next is asked about; a server that has no stream says so in any way.

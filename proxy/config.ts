@@ -5,6 +5,7 @@ import { clashes, discoveryOf } from './clashes.ts';
 import { CLOUD_MAP, DNS_NAME, readCloudMapName, readDnsName } from './discovery-names.ts';
 import { type Read, readObject, readOptions, shown } from './given.ts';
 import { OPTIONS, type Option, optionOf } from './options.ts';
+import { BIND_OWNER, type BindOwner, readBindOwner } from './owner.ts';
 import { REDIS_URL, readRedisUrls } from './redis-url.ts';
 import { WEB_ORIGIN, readWebOrigin } from './web-origin.ts';
 
@@ -55,6 +56,8 @@ export type Config = {
   readonly maxSessions: number;
   /** The proxy's own, as discovery names zones; undefined: with Cloud Map the ECS task's, else none is preferred. */
   readonly zone: string | undefined;
+  /** What tells the owners of sessions apart: see owner.ts. */
+  readonly bindOwner: BindOwner;
   /** The drill: each session is migrated before every request of its client's, when it is quiet. */
   readonly chaosMigrate: boolean;
   /** Host names without port, in lower case; undefined: loopback names on a loopback host, else any. */
@@ -79,15 +82,11 @@ export type Config = {
 };
 
 /** A configuration, or all that is wrong with it: a sentence for each fault. */
-export type Parsed =
-  | { readonly kind: 'config'; readonly config: Config }
-  | { readonly kind: 'faults'; readonly faults: readonly string[] };
+export type Parsed = { readonly kind: 'config'; readonly config: Config } | Faults;
+type Faults = { readonly kind: 'faults'; readonly faults: readonly string[] };
 
-/** A day: beyond it a wait is a mistake, and timers end at 24 days. */
-const LONGEST_WAIT = 86_400;
-const LONGEST_LIFE = 366 * 86_400;
-/** Seconds; most load balancers have noticed by then. */
-const LAME_DUCK = 5;
+/** In seconds. Beyond a day a wait is a mistake, and timers end at 24; most load balancers have noticed after 5 seconds. */
+const [LONGEST_WAIT, LONGEST_LIFE, LAME_DUCK] = [86_400, 366 * 86_400, 5];
 /** A body is one Buffer. */
 const LARGEST_BODY = 1_073_741_824;
 
@@ -191,6 +190,7 @@ const SCHEMA = z.object({
   replay: choice('never', 'safe', 'always'),
   maxSessions: orNot(whole(1, 1_000_000_000, 'sessions')),
   zone: orNot(formed(/^[\w.:-]+$/, 'a name')),
+  bindOwner: z.string(BIND_OWNER).transform((value, context) => readBindOwner(value) ?? wrong(context, BIND_OWNER)),
   chaosMigrate: choice('on', 'off').transform((word) => word === 'on'),
   allowedHosts: orNot(z.array(hostName)),
   allowedOrigins: orNot(z.array(webOrigin)),

@@ -65,7 +65,10 @@ export type Session = {
   readonly createdAt: number;
   /** When it was given its home, in milliseconds since 1970; undefined for its first one. */
   readonly homedAt?: number;
+  /** Whose it is, as owner.ts writes it; undefined: anybody's. */
   readonly owner?: string;
+  /** It was opened without credentials, and its home has asked for some since. */
+  readonly challenged?: boolean;
   /** The endpoint that it was opened at: at another one its id is unknown. Undefined: at any. */
   readonly path?: string;
   readonly protocolVersion: string;
@@ -180,6 +183,8 @@ export type Exchange = {
   readonly headers: RawHeaders;
   readonly body: Buffer | undefined;
   readonly intent: Exclude<Intent, { kind: 'malformed' }>;
+  /** Who asks, as owner.ts writes it; undefined: owners are not told apart. */
+  readonly owner?: string | undefined;
   /** A session id that the client has made up, for backends that issue none. */
   readonly ownId?: string;
   /** Aborted when the client leaves. */

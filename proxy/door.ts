@@ -20,6 +20,8 @@ export type DoorRules = GuardRules & {
   readonly maxBody: number;
   /** Hops whose forwarding fields are believed. */
   readonly trustProxy: number;
+  /** Who asks, as a hash; undefined: owners are not told apart. */
+  readonly ownerOf: (request: IncomingMessage) => string | undefined;
   /** Seconds of silence on a stream before a comment; undefined: none. */
   readonly commentSeconds: number | undefined;
 };
@@ -70,7 +72,7 @@ export function createDoor(router: Router, rules: DoorRules, telemetry: Telemetr
     });
     if (response.destroyed) return;
     const signal = withinPreflight(leave.signal, cors);
-    const run = { exchange: exchangeOf(request, intent, asked, signal, rules.trustProxy), sink, leave };
+    const run = { exchange: exchangeOf(request, intent, asked, signal, rules), sink, leave };
     await runs.during(run, () => router.handle(run.exchange, sink));
     if (cors?.preflight !== undefined && sink.shown === 'nothing') refuse(sink, NO_BACKEND, []);
   }
@@ -168,13 +170,14 @@ function exchangeOf(
   intent: Exchange['intent'],
   { target, path, body }: Asked,
   signal: AbortSignal,
-  hops: number,
+  { trustProxy, ownerOf }: DoorRules,
 ): Exchange {
   return {
     method: request.method ?? '',
     target,
     ...(path !== undefined && { path }),
-    headers: incomingHeaders(request, hops),
+    headers: incomingHeaders(request, trustProxy),
+    owner: ownerOf(request),
     body: request.method === 'POST' ? body : undefined,
     intent,
     signal,

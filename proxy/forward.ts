@@ -20,6 +20,8 @@ import type { Kept } from './keeper.ts';
 import { listen } from './listen.ts';
 import type { Quiet } from './quiet.ts';
 import { open } from './open.ts';
+import { noteOwner } from './owners.ts';
+import { standingOf } from './owner.ts';
 import { outlasting } from './outlasting.ts';
 import { NO_ANSWER, NO_BACKEND, OUTCOME_UNKNOWN, REGISTRY_DOWN } from './refusal.ts';
 import { RememberingSink, mayChange } from './remember.ts';
@@ -114,6 +116,7 @@ async function exchangeWith(
   if (exchange.intent.kind === 'open') return open(rooms, story, exchange, to);
   if (session === undefined) return settle(rooms, story, undefined, to, await plain(rooms, story, exchange, to));
   if (isEnding(exchange)) await rooms.endings.begin(session.id);
+  if (standingOf(session, exchange) !== 'owner') return inSession(rooms, story, exchange, session, to);
   const asked = await askBefore(rooms, story, exchange, session, to);
   return asked.kind === 'turn' ? asked.turn : inSession(rooms, story, exchange, asked.session, to);
 }
@@ -180,6 +183,7 @@ function settle(
 ): Turn | Promise<Turn> {
   switch (attempt.kind) {
     case 'answered':
+      if (session !== undefined) noteOwner(rooms, session, story.exchange, attempt.status);
       if (session !== undefined && attempt.status < 300 && attempt.doubted !== true) {
         rooms.confirmations.confirm(session);
       }

@@ -48,6 +48,7 @@ export function opened(
     /** The client's `initialize` as it wrote it. */
     readonly text: string;
     readonly path?: string | undefined;
+    readonly owner?: string | undefined;
   },
 ): Session {
   return {
@@ -59,6 +60,7 @@ export function opened(
     changes: 0,
     createdAt: fresh.now,
     ...(fresh.path !== undefined && { path: fresh.path }),
+    ...(fresh.owner !== undefined && { owner: fresh.owner }),
     ...agreed(answer.result),
     journal: {
       initialize: initialize.params ?? {},

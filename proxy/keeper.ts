@@ -108,7 +108,7 @@ async function orUnavailable(write: () => Promise<Kept>, orphan?: Session): Prom
 /** Everything waits until the `initialize` result is there: the head alone shows the session id. */
 function openingKeeper(
   initialize: JsonRpcRequest,
-  { body, path }: Exchange,
+  { body, path, owner }: Exchange,
   home: Backend,
   rooms: KeeperRooms,
 ): Keeper {
@@ -129,7 +129,7 @@ function openingKeeper(
       if (answer === undefined || !('result' in answer)) return Promise.resolve(STORED);
       if (issued.kind === 'none') return Promise.resolve({ kind: 'stored', issuesNone: true });
       const sessionOf = (id: string): Session =>
-        opened(initialize, answer, { id, home, revision: token(), now: now(), path, text: textOf(body) });
+        opened(initialize, answer, { id, home, revision: token(), now: now(), path, owner, text: textOf(body) });
       if (issued.kind === 'unusable') {
         return Promise.resolve({ kind: 'unusable', why: issued.why, orphans: issued.ids.map(sessionOf) });
       }

@@ -1,7 +1,12 @@
 /** What a program says to the library: the options of `createProxy` and `sessionAffinity`. Defaults are those of the flags. */
+import type { IncomingMessage } from 'node:http';
+import type { BindOwner } from './owner.ts';
 import type { Backends, Sessions } from './contract.ts';
 import type { LogDestination } from './telemetry/log.ts';
 import type { Registry } from './telemetry/metrics.ts';
+
+/** A method, so that it may ask for a request of Express's type. */
+export type OwnerOption = { of(request: IncomingMessage): string | undefined }['of'];
 
 /** What the proxy and the middleware take. What cannot be is a ConfigurationError that names the option and what it got. */
 export type AffinityOptions = {
@@ -61,6 +66,14 @@ export type AffinityOptions = {
    * marked `readOnlyHint` or `idempotentHint`: MCP 2025-11-25, ToolAnnotations), or all. Default: safe.
    */
   readonly replay?: 'never' | 'safe' | 'always' | undefined;
+  /**
+   * What tells the owners of sessions apart, so that nobody takes over another's: `subject`, the issuer and subject of a
+   * bearer JWT, of any other credentials themselves; `header:NAME`, what an authenticating load balancer sets; `none`. It is
+   * compared, and verified by nobody but your servers. Default: subject.
+   */
+  readonly bindOwner?: BindOwner | undefined;
+  /** Tells owners apart in your own way: returns a name that you have made sure of, or undefined for nobody's. */
+  readonly owner?: OwnerOption | undefined;
   /** A drill for server authors: each quiet session is migrated before every request. Default: off. */
   readonly chaosMigrate?: boolean | undefined;
   /** A backend that holds so many sessions gets no new ones; all full: 503 with `Retry-After`. Default: unlimited. */

@@ -6,6 +6,7 @@ import type { Attachment, SendListening } from './attachment.ts';
 import { ClientStream } from './client-stream.ts';
 import type { Attempt, Backend, Exchange, Session, Sink } from './contract.ts';
 import { listsThatMayDiffer } from './journal.ts';
+import { noteOwner } from './owners.ts';
 import { pause } from './story.ts';
 import type { Rooms, Story, Turn } from './story.ts';
 import { heldOpen } from './streams.ts';
@@ -138,6 +139,7 @@ function listeningSink(rooms: Rooms, story: Story, session: Session): Sink {
   return heldOpen(story.sink, {
     attached() {
       since = rooms.now();
+      noteOwner(rooms, session, story.exchange, 200);
       const before = story.listening;
       rooms.telemetry.record({ type: 'stream', change: before === undefined ? 'opened' : 'reattached' });
       story.listening = session;
@@ -187,6 +189,7 @@ function isForNow(status: number): boolean {
 }
 
 async function afterListening(rooms: Rooms, story: Story, session: Session, status: number): Promise<Turn> {
+  noteOwner(rooms, session, story.exchange, status);
   const { sink, handedOver } = story;
   const streaming = sink.shown === 'stream';
   if (streaming && isForNow(status)) {

@@ -9,6 +9,7 @@ import { asError } from './as-error.ts';
 import type { Config } from './config.ts';
 import { trackConnections } from './connections.ts';
 import { createDoor } from './door.ts';
+import { ownerTeller } from './owner.ts';
 import { createOperations } from './operations.ts';
 import { buildHouse } from './rooms.ts';
 import type { Given } from './rooms.ts';
@@ -95,7 +96,7 @@ export async function start(
   const ready = (): boolean => listening && house.backends.list().length > 0;
   status.watch(house, ready);
   await house.found;
-  const door = createDoor(house.router, config, telemetry);
+  const door = createDoor(house.router, { ...config, ownerOf: ownerTeller(config.bindOwner, given.owner) }, telemetry);
   const { elsewhere, self } = house;
   const server = createDoorServer({ ...config, rules: { ...config, self }, door, elsewhere, telemetry }, deadlines);
   const connections = trackConnections(server);

@@ -9,6 +9,7 @@ import { createDoor } from './door.ts';
 import { withoutHeaders } from './headers.ts';
 import type { AffinityOptions, MiddlewareOptions } from './library-options.ts';
 import { isLoop } from './loops.ts';
+import { ownerTeller } from './owner.ts';
 import { ConfigurationError, isOwn, prepare, unfit } from './prepare.ts';
 import { buildHouse } from './rooms.ts';
 import { warningsOf } from './warnings.ts';
@@ -53,7 +54,7 @@ export function sessionAffinity(options: MiddlewareOptions): Middleware {
   const own = { ...config, backendHost: config.backendHost ?? 'keep', passthrough: false };
   const house = buildHouse(own, telemetry, { ...given, mark: [HEADER.affinityHop, hop] });
   // The listener is yours, and so is what it may be called: any Host, and an Origin that equals it.
-  const rules = { ...config, host: '0.0.0.0' };
+  const rules = { ...config, host: '0.0.0.0', ownerOf: ownerTeller(config.bindOwner, given.owner) };
   const door = createDoor(house.router, rules, telemetry);
   for (const warning of warningsOf(config)) telemetry.record({ type: 'configuration', warning });
   const alone = config.redis === undefined && given.sessions === undefined;

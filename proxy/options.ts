@@ -188,6 +188,13 @@ export const OPTIONS = {
     unset: "with Cloud Map the task's",
     meaning: "the proxy's own zone: backends known to be in it are preferred",
   },
+  bindOwner: {
+    flag: 'bind-owner',
+    env: 'BIND_OWNER',
+    value: 'HOW',
+    fallback: 'subject',
+    meaning: "whose a session is: subject (of a JWT, else the credentials'), header:NAME, or none",
+  },
   chaosMigrate: {
     flag: 'chaos-migrate',
     env: 'CHAOS_MIGRATE',

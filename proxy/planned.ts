@@ -4,6 +4,7 @@ import { shun } from './aftermath.ts';
 import { SessionsUnavailable } from './contract.ts';
 import type { Backend, Exchange, Fate, Migrated, PlannedReason, Session } from './contract.ts';
 import { newHome } from './decide.ts';
+import { standingOf } from './owner.ts';
 import { pause } from './story.ts';
 import type { Rooms } from './story.ts';
 
@@ -112,7 +113,8 @@ export function migrateListening(rooms: Rooms): () => void {
   }
   async function migrateOne({ session, exchange }: { session: Session; exchange: Exchange }): Promise<void> {
     await pause((LOOK_EVERY_MS / AT_ONCE) * rooms.draw(), exchange.signal, rooms.backends);
-    const reason = stopped || exchange.signal.aborted ? undefined : rooms.plans.due(session, []);
+    const owns = standingOf(session, exchange) === 'owner';
+    const reason = stopped || exchange.signal.aborted || !owns ? undefined : rooms.plans.due(session, []);
     if (reason !== undefined) await migratePlanned(rooms, session, exchange, reason);
   }
   const timer = setInterval(() => void look(), LOOK_EVERY_MS).unref();

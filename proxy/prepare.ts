@@ -18,9 +18,12 @@ export function isOwn(backends: AffinityOptions['backends']): backends is Backen
 /** `found` are faults that were found before; `listens`: there will be a line that says so. */
 export function prepare(options: ProxyOptions, listens: boolean, found: readonly string[] = []) {
   // Who writes no types may say nothing at all.
-  const { backends, sessions, logger, registry, ...rest } = { ...options };
+  const { backends, sessions, logger, registry, owner, ...rest } = { ...options };
   const own = isOwn(backends) ? backends : undefined;
-  const lacking = partFaults({ sessions, backends: own, logger, registry });
+  const lacking = [
+    ...partFaults({ sessions, backends: own, logger, registry }),
+    ...(owner === undefined || typeof owner === 'function' ? [] : ['owner: expected a function of the request']),
+  ];
   const parsed = checkOptions(own === undefined ? { ...rest, backends } : { ...rest, ...NOWHERE }, listens);
   const faults = [
     ...found,
@@ -39,7 +42,7 @@ export function prepare(options: ProxyOptions, listens: boolean, found: readonly
     registry,
     ...(logger && { destination: lentLogger(logger) }),
   });
-  return { config, telemetry, given: { sessions, backends: own } };
+  return { config, telemetry, given: { sessions, backends: own, owner } };
 }
 
 const DISCOVERING = ['dns', 'cloudMap', 'backendPort'] as const;

@@ -2,6 +2,7 @@
 import { openedAt } from './address.ts';
 import type { Exchange, Session } from './contract.ts';
 import { lookUp } from './lookup.ts';
+import { standingOf } from './owner.ts';
 import { REGISTRY_DOWN } from './refusal.ts';
 import { end } from './session-end.ts';
 import { refused } from './story.ts';
@@ -16,7 +17,8 @@ export async function reopen(rooms: Rooms, story: Story): Promise<Turn> {
   const anew: Exchange = { ...exchange, ...ownId, intent: { kind: 'open', initialize } };
   const known = await lookUp(rooms, id, true);
   // Another session can be opened without knowing: clients do not repeat an `initialize` that is answered with 503.
-  const found = known === 'unavailable' ? undefined : openedAt(exchange.path, known);
+  const own = known === 'unavailable' ? undefined : openedAt(exchange.path, known);
+  const found = own !== undefined && standingOf(own, exchange) !== 'stranger' ? own : undefined;
   story.exchange =
     found === undefined
       ? anew

@@ -19,6 +19,7 @@ import { createIssuers } from './issuers.ts';
 import { listedState } from './listed.ts';
 import { createEndings } from './endings.ts';
 import { openMoves } from './moves.ts';
+import type { OwnerOption } from './library-options.ts';
 import { createPassthrough } from './passthrough.ts';
 import type { Passthrough } from './passthrough.ts';
 import { migrateListening } from './planned.ts';
@@ -41,6 +42,8 @@ import type { UpstreamOptions } from './upstream.ts';
 export type Given = {
   readonly sessions?: Sessions | undefined;
   readonly backends?: Backends | undefined;
+  /** Who asks, by a name that is made sure of; not used here. */
+  readonly owner?: OwnerOption | undefined;
   /** Said to every backend. */
   readonly mark?: RawHeaders;
   /** Where the proxy listens: no backend's address. */

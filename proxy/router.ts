@@ -5,10 +5,12 @@ import { asError } from './as-error.ts';
 import { forward } from './forward.ts';
 import { HEADER } from './contract.ts';
 import type { Decision, Exchange, Session, Sink } from './contract.ts';
-import { NO_SESSIONS, decide } from './decide.ts';
+import { NO_SESSIONS, SESSION_NOT_FOUND, decide } from './decide.ts';
 import { traceOf } from './headers.ts';
 import { hold } from './hold.ts';
 import { lookUp } from './lookup.ts';
+import { standingOf } from './owner.ts';
+import { refuseStranger } from './owners.ts';
 import { migratePlanned } from './planned.ts';
 import { INTERNAL, REGISTRY_DOWN } from './refusal.ts';
 import { openAnew, reopen } from './reopen.ts';
@@ -72,6 +74,9 @@ async function turn(rooms: Rooms, story: Story): Promise<Turn> {
   if (story.exchange.intent.kind === 'open' && story.exchange.intent.id !== undefined) return reopen(rooms, story);
   const found = await find(rooms, story);
   if (found === 'unavailable') return withoutRegistry(rooms, story);
+  if (found !== undefined && standingOf(found, story.exchange) === 'stranger') {
+    return (await refuseStranger(rooms, story, found)) ?? withoutRegistry(rooms, story);
+  }
   noteChange(story, found);
   const addressed = address(story.exchange, found);
   if (addressed.kind === 'later' && !story.reread) {
@@ -104,6 +109,7 @@ async function plannedNow(rooms: Rooms, story: Story, session: Session): Promise
   }
   const reason = rooms.plans.due(session, exchange.intent.messages);
   if (reason === undefined) return false;
+  if (standingOf(session, exchange) !== 'owner') return false;
   story.planned = true;
   return (await migratePlanned(rooms, session, exchange, reason)) === 'changed';
 }
@@ -119,6 +125,10 @@ async function find(rooms: Rooms, story: Story): Promise<Session | undefined | '
   const found = await lookUp(rooms, intent.id, fresh);
   if (found === undefined) rooms.issuers.unknown(intent.id);
   return found === 'unavailable' ? found : openedAt(story.exchange.path, found);
+}
+
+function isOwners(session: Session | undefined, exchange: Exchange): boolean {
+  return session === undefined || standingOf(session, exchange) === 'owner';
 }
 
 async function decideNow(rooms: Rooms, story: Story, session: Session | undefined): Promise<Decision> {
@@ -147,7 +157,8 @@ async function decideNow(rooms: Rooms, story: Story, session: Session | undefine
     onSessionLost: rooms.onSessionLost,
     issuesIds: !rooms.issuers.none,
     issuer,
-    spent: spentOn(story),
+    // Nobody but the owner makes a session migrate.
+    spent: isOwners(session, story.exchange) ? spentOn(story) : 'migrated',
     heard: rooms.heard,
   });
   // At once: others that were held for a backend are decided in the same moment.
@@ -162,6 +173,11 @@ async function carryOut(
   exchange: Exchange,
   session: Session | undefined,
 ): Promise<Turn> {
+  // A candidate whom the home cannot judge: the session waits for its owner.
+  if (decision.kind !== 'forward' && !isOwners(session, exchange)) {
+    const waits = story.sink.shown === 'stream' || rooms.backends.list().length === 0;
+    return waits ? hold(rooms, story) : refused(story, SESSION_NOT_FOUND);
+  }
   if (decision.kind !== 'forward' && story.reopens !== undefined) {
     return openAnew(rooms, story, story.reopens, session);
   }

@@ -1,7 +1,7 @@
 /** The library as a program uses it: what may stand before it, what may be handed in, how it ends. */
 
 import { gzipSync } from 'node:zlib';
-import express, { type RequestHandler } from 'express';
+import express, { type Request, type RequestHandler } from 'express';
 import { Registry } from 'prom-client';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import {
@@ -19,6 +19,14 @@ import { startRedis } from '../house/redis.ts';
 import { type TestServers, startServers } from '../house/servers.ts';
 import { type Talk, startTalk } from '../house/talk.ts';
 import { until } from '../house/until.ts';
+
+const withFields =
+  (fields: Readonly<Record<string, string>>): typeof fetch =>
+  (url, init) => {
+    const headers = new Headers(init?.headers);
+    for (const [name, value] of Object.entries(fields)) headers.set(name, value);
+    return fetch(url, { ...init, headers });
+  };
 
 const SILENT = { logger: { write() {} } };
 
@@ -271,6 +279,37 @@ test('a registry of your own that throws, or says null, costs no more than the e
   await opened.text();
   broken = false;
   expect((await talk.count()).slice(1)).toBe('1');
+});
+
+describe('owners told apart in your own way', () => {
+  const userOf = (request: Request): string | undefined => {
+    const user = request.get('x-user');
+    if (user === 'odd') throw new Error('no such user');
+    return user;
+  };
+  const as = (talk: Talk, url: string, user: string) => post(talk, url, PING, { 'x-user': user });
+
+  test('somebody else gets what an unknown session gets', async () => {
+    const { url } = await front({ owner: userOf });
+    const talk = await startTalk(url, { fetch: withFields({ 'x-user': 'alice' }) });
+    onTestFinished(() => talk.close());
+    expect(await as(talk, url, 'alice')).toMatchObject({ status: 200 });
+    for (const user of ['mallory', '']) expect(await as(talk, url, user)).toMatchObject({ status: 404 });
+  });
+
+  test('what it throws is a fault, and lets nobody in', async () => {
+    const { url, lines } = await front({ owner: userOf, logLevel: 'error' });
+    const answer = await as(await talkTo(url), url, 'odd');
+    expect(answer.status).toBe(500);
+    expect(answer.text).not.toContain('no such user');
+    expect(lines()).toMatchObject([{ msg: 'fault', err: { message: 'no such user' } }]);
+  });
+
+  test('what is no function is refused', () => {
+    const options = { backends: ['http://127.0.0.1:1'] };
+    Reflect.set(options, 'owner', 'alice');
+    expect(() => createProxy(options)).toThrow('owner: expected a function of the request');
+  });
 });
 
 describe('the end', () => {

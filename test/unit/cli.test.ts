@@ -52,9 +52,9 @@ describe('questions', () => {
 
 describe('a wrong configuration ends with 2 and says so on stderr', () => {
   test('an unknown flag', async () => {
-    expect(await run(['--backend', 'http://a', '--bind-owner', 'none'])).toEqual({
+    expect(await run(['--backend', 'http://a', '--no-such', 'none'])).toEqual({
       out: '',
-      err: 'mcp-affinity: --bind-owner: unknown flag, see --help\nSee mcp-affinity --help.\n',
+      err: 'mcp-affinity: --no-such: unknown flag, see --help\nSee mcp-affinity --help.\n',
       code: 2,
     });
   });

@@ -48,6 +48,7 @@ describe('what is taken', () => {
       chaosMigrate: false,
       maxSessions: Infinity,
       zone: undefined,
+      bindOwner: 'subject',
       trustProxy: 0,
       passthrough: true,
       drainSeconds: 25,
@@ -61,7 +62,7 @@ describe('what is taken', () => {
     const flags = `--port 0 --host 0.0.0.0 --ops-port 1 --ops-host ::1 --path /a/b --path /c --backend https://B:443 --backend http://[::1]:1
       --discovery static --refresh 0.5 --allow-loopback on --health-path /health --redis rediss://u:p%40@r:6380/1 --session-ttl 60 --hold-seconds 0 --answer-seconds 2.5 --on-session-lost not-found
       --replay never --allowed-host MCP.example.com --allowed-origin HTTPS://App.example.com:443 --cors https://app.example.com --cors http://LOCALHOST:5173 --max-body 10
-      --trust-proxy 2 --passthrough off --drain-seconds 0.5 --lame-duck-seconds 0.4 --comment-seconds off --keep-alive-seconds 75 --log-level debug --chaos-migrate on --max-sessions-per-backend 50 --zone eu-west-1a --emf mcp/x`;
+      --trust-proxy 2 --passthrough off --drain-seconds 0.5 --lame-duck-seconds 0.4 --comment-seconds off --keep-alive-seconds 75 --log-level debug --chaos-migrate on --max-sessions-per-backend 50 --zone eu-west-1a --bind-owner header:X-User --emf mcp/x`;
     expect(config(flags.split(/\s+/))).toEqual({
       port: 0,
       host: '0.0.0.0',
@@ -92,6 +93,7 @@ describe('what is taken', () => {
       chaosMigrate: true,
       maxSessions: 50,
       zone: 'eu-west-1a',
+      bindOwner: 'header:x-user',
       trustProxy: 2,
       passthrough: false,
       drainSeconds: 0.5,
@@ -185,6 +187,11 @@ describe('a fault says what was expected and what was given', () => {
     ['keep-alive-seconds', '0', /^--keep-alive-seconds: expected seconds from 1 to 86400, got "0"$/],
     ['on-session-lost', 'drop', /expected migrate or not-found, got "drop"$/],
     ['replay', 'maybe', /expected never, safe or always, got "maybe"$/],
+    [
+      'bind-owner',
+      'header:',
+      /expected subject, none, or header:NAME as in header:x-amzn-oidc-identity, got "header:"$/,
+    ],
     ['allowed-host', 'a:80', /expected a host name without port/],
     ['allowed-origin', 'https://a/b', /expected an origin without path/],
     ['cors', '*', /^--cors: expected an origin without path, .*got "\*"$/],
@@ -343,7 +350,6 @@ describe('flags that are not there', () => {
     ['--backends=http://b', /did you mean --backend\?$/],
     ['-p', /^-p: unknown flag, see --help$/],
     ['--constructor', /unknown flag, see --help$/],
-    ...['bind-owner'].map((flag): [string, RegExp] => [`--${flag}`, new RegExp(`^--${flag}: unknown flag`)]),
   ])('%s', (flag, expected) => {
     expect(faults([...A, flag])).toEqual([expect.stringMatching(expected)]);
   });
