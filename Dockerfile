@@ -19,6 +19,9 @@ RUN npm ci --omit=dev --ignore-scripts --no-audit --no-fund
 
 FROM node:24-trixie-slim AS runtime
 ENV NODE_ENV=production HOST=0.0.0.0
+# Nothing that could install something.
+RUN rm -rf /usr/local/lib/node_modules /opt/yarn* \
+  && find /usr/local/bin -xtype l -delete
 WORKDIR /app
 COPY package.json LICENSE ./
 COPY --from=dependencies /app/node_modules node_modules

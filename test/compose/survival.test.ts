@@ -116,6 +116,24 @@ describe('one session lives on', { timeout: LONG }, () => {
   });
 });
 
+describe('the containers', { timeout: LONG }, () => {
+  const AS_IT_IS = `id -u; command -v npm npx yarn corepack; touch /app/new 2>&1 | grep -o 'Read-only'
+    sed -n 's/^\\(NoNewPrivs\\|CapEff\\):\\s*/\\1 /p' /proc/self/status`;
+  test.for(['proxy', 'server'])(
+    'of %s: no root, no rights, nothing to write to, nothing to install with',
+    async (service, { skip }) => {
+      if (engine.kind === 'none') return skip(engine.why);
+      const said = await site.compose('exec', '-T', service, 'sh', '-c', AS_IT_IS);
+      expect(said.trim().split('\n').toSorted()).toEqual([
+        '1000',
+        'CapEff 0000000000000000',
+        'NoNewPrivs 1',
+        'Read-only',
+      ]);
+    },
+  );
+});
+
 const ANSWER = z.object({ data: z.object({ result: z.array(z.unknown()) }) });
 const LOADED = z.object({
   data: z.object({ groups: z.array(z.object({ rules: z.array(z.object({ name: z.string(), health: z.string() })) })) }),

@@ -12,6 +12,7 @@ import { type Packed, installPacked } from '../house/packed.ts';
 import { type TestServers, startServers } from '../house/servers.ts';
 import { startTalk } from '../house/talk.ts';
 
+const LOCK = z.object({ packages: z.record(z.string(), z.object({ hasInstallScript: z.boolean().optional() })) });
 const run = promisify(execFile);
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 let servers: TestServers;
@@ -94,6 +95,12 @@ test('the bin, as npx finds it', async () => {
     .parse(JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')));
   expect(stdout.trim()).toBe(manifest.version);
   expect((await run(bin, ['probe', '--help'])).stdout).toContain('mcp-affinity probe');
+});
+
+test('runs nothing as it is installed, and none of its dependencies does', () => {
+  const { packages } = LOCK.parse(JSON.parse(readFileSync(join(folder, 'package-lock.json'), 'utf8')));
+  expect(Object.keys(packages)).toContain('node_modules/mcp-affinity');
+  expect(Object.entries(packages).filter(([, { hasInstallScript }]) => hasInstallScript === true)).toEqual([]);
 });
 
 /** As a reader does it: the packed package is installed as in beforeAll, and then one command. */
