@@ -82,7 +82,8 @@ function claimsOf(authorization: string): string | undefined {
 }
 
 /**
- * - `owner`: may cause whatever the session needs, a migration too
+ * - `owner`: may cause whatever the session needs, a migration too. Anybody, where it was opened without credentials and
+ *   its home has asked for some since: the first that are accepted bind it
  * - `candidate`: may be the owner with new credentials. Its home alone can say so, by a 2xx
  * - `stranger`: to be answered as if there were no such session
  */
@@ -94,23 +95,20 @@ export function standingOf(session: Session, { owner: asks }: Pick<Exchange, 'ow
   const [how, kind] = partsOf(has);
   const [howNow, kindNow] = partsOf(asks);
   if (how !== howNow) return 'owner';
-  if (kind === TOKEN && kindNow === TOKEN) return 'candidate';
-  return kind === NOBODY && session.challenged === true ? 'candidate' : 'stranger';
+  if (kind === NOBODY && session.challenged === true) return 'owner';
+  return kind === TOKEN && kindNow === TOKEN ? 'candidate' : 'stranger';
 }
 
 /** The session as its home's answer leaves it; the same object where it changes nothing. */
-export function afterAnswer(session: Session, exchange: Pick<Exchange, 'owner'>, status: number): Session {
-  const standing = standingOf(session, exchange);
-  if (status === 401 && standing === 'owner' && isNobodys(session) && session.challenged !== true) {
-    return { ...session, challenged: true };
+export function afterAnswer(session: Session, { owner: asks }: Pick<Exchange, 'owner'>, status: number): Session {
+  const { owner: has, challenged, ...kept } = session;
+  if (has === undefined || asks === undefined) return session;
+  if (has === asks) {
+    const challenges = status === 401 && challenged !== true && partsOf(has)[1] === NOBODY;
+    return challenges ? { ...session, challenged: true } : session;
   }
-  if (standing !== 'candidate' || status >= 300 || exchange.owner === undefined) return session;
-  const { challenged: _, ...kept } = session;
-  return { ...kept, owner: exchange.owner };
-}
-
-function isNobodys({ owner: has }: Session): boolean {
-  return has !== undefined && partsOf(has)[1] === NOBODY;
+  const accepted = status >= 200 && status < 300 && standingOf(session, { owner: asks }) !== 'stranger';
+  return accepted && partsOf(has)[0] === partsOf(asks)[0] ? { ...kept, owner: asks } : session;
 }
 
 function partsOf(one: string): readonly string[] {

@@ -5,6 +5,7 @@ import { SESSION_NOT_FOUND } from './decide.ts';
 import { responseHeaders } from './headers.ts';
 import { hold } from './hold.ts';
 import { REGISTRY_DOWN } from './refusal.ts';
+import { noteOwner } from './owners.ts';
 import { lost } from './session-end.ts';
 import { refused } from './story.ts';
 import type { Rooms, Story, Turn } from './story.ts';
@@ -69,6 +70,7 @@ async function afterMigration(
       story.tried.set(to.id, shun(rooms, to.id, migrated));
       return 'again';
     case 'unauthorized':
+      noteOwner(rooms, session, story.exchange, migrated.status);
       if (story.verdict !== undefined) return refused(story, story.verdict.refusal);
       if (story.sink.shown === 'nothing') {
         story.sink.head(migrated.status, responseHeaders(migrated.headers, undefined));

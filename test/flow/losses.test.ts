@@ -5,6 +5,7 @@ import { describe, expect, onTestFinished, test } from 'vitest';
 import { type RawAnswer, rawOpen, rawPost, rawStatus } from '../house/by-hand.ts';
 import { type TestProxy, metDead, startProxy } from '../house/flow.ts';
 import { type Home, type Welcome, startHome } from '../house/homes.ts';
+import { jwt } from '../house/tokens.ts';
 import { until } from '../house/until.ts';
 
 type Story = {
@@ -22,7 +23,11 @@ type Story = {
 };
 
 /** A session at one of so many homes; flags are the proxy's. */
-async function begin(count: number, flags: readonly string[] = []): Promise<Story> {
+async function begin(
+  count: number,
+  flags: readonly string[] = [],
+  fields: Record<string, string> = {},
+): Promise<Story> {
   const homes = await Promise.all(Array.from({ length: count }, startHome));
   for (const one of homes) onTestFinished(() => one.close());
   const proxy = await startProxy(
@@ -30,8 +35,8 @@ async function begin(count: number, flags: readonly string[] = []): Promise<Stor
     flags,
   );
   onTestFinished(() => proxy.stop());
-  const { id } = await rawOpen(proxy.url);
-  await rawPost(proxy.url, { method: 'notifications/initialized' }, { 'mcp-session-id': id });
+  const { id } = await rawOpen(proxy.url, fields);
+  await rawPost(proxy.url, { method: 'notifications/initialized' }, { 'mcp-session-id': id, ...fields });
   const ask = (headers: Record<string, string> = {}) =>
     rawPost(proxy.url, { id: 1, method: 'ping' }, { 'mcp-session-id': id, ...headers });
   const home = homes.find(({ sessions }) => sessions.has(id));
@@ -89,21 +94,36 @@ describe('the home has died', () => {
   test.each([401, 403])(
     '%i: the client is told so, and its next request with a good token migrates',
     async (status) => {
-      const { home, others, ask, id, migrations } = await begin(2);
+      const [expired, good] = [jwt('alice', '1'), jwt('alice', '2')];
+      const { home, others, ask, id, migrations } = await begin(2, [], { authorization: expired });
       const challenge = 'Bearer error="invalid_token"';
       for (const one of others) {
         one.welcome = ({ authorization }) =>
-          authorization === 'Bearer good' ? undefined : { status, headers: { 'www-authenticate': challenge } };
+          authorization === good ? undefined : { status, headers: { 'www-authenticate': challenge } };
       }
       await home.close();
-      const refused = await ask({ authorization: 'Bearer expired' });
+      const refused = await ask({ authorization: expired });
       expect([refused.status, refused.headers.get('www-authenticate')]).toEqual([status, challenge]);
       expect(refused.message).toMatchObject({ error: { message: others[0]?.id } });
       expect(refused.headers.get('mcp-session-id')).toBeOneOf([null, id]);
-      expect(homeIn(await ask({ authorization: 'Bearer good' }))).toBe(others[0]?.id);
+      expect(homeIn(await ask({ authorization: good }))).toBe(others[0]?.id);
       expect(migrations()).toEqual(['crash unauthorized', 'crash migrated']);
     },
   );
+
+  test('401, to a client that has shown no credentials yet: it migrates with those that it shows then', async () => {
+    const { home, others, ask, migrations } = await begin(2);
+    for (const one of others)
+      one.welcome = ({ authorization }) => (authorization === undefined ? { status: 401 } : undefined);
+    await home.close();
+    expect((await ask()).status).toBe(401);
+    expect(homeIn(await ask({ authorization: 'Bearer good' }))).toBe(others[0]?.id);
+    expect(migrations()).toEqual(['crash unauthorized', 'crash migrated']);
+    const mine = async (headers?: Record<string, string>) => (await ask(headers)).status;
+    await until('it is bound', async () => (await mine()) === 404);
+    expect(await mine({ authorization: jwt('mallory') })).toBe(404);
+    expect(await mine({ authorization: 'Bearer good' })).toBe(200);
+  });
 
   test.each<Welcome>([
     { status: 429, headers: { 'retry-after': '60' } },

@@ -8,6 +8,7 @@ import { rawPost } from '../house/by-hand.ts';
 import { type TestProxy, startProxy } from '../house/flow.ts';
 import { type Asked, type Plain, sayJson, startPlain } from '../house/plain.ts';
 import { type TestRedis, startRedis, untilPeers } from '../house/redis.ts';
+import { jwt } from '../house/tokens.ts';
 import { until } from '../house/until.ts';
 
 const undo: (() => Promise<unknown>)[] = [];
@@ -16,9 +17,6 @@ afterEach(async () => {
 });
 
 const sha256 = (text: string) => createHash('sha256').update(text).digest('hex');
-const part = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url');
-const jwt = (sub: string, jti = '1') =>
-  `Bearer ${part({ alg: 'RS256' })}.${part({ iss: 'https://issuer', sub, jti })}.x`;
 /** The user of a token: of an opaque one what stands before its number. */
 function userOf(authorization: string | undefined): string {
   const [, token = ''] = authorization?.split(' ') ?? [];

@@ -32,9 +32,12 @@ export async function rawPost(url: string, message: object, headers: Record<stri
 }
 
 /** An `initialize` and nothing after it. The id is empty where none was issued. */
-export async function rawOpen(url: string): Promise<RawAnswer & { readonly id: string }> {
+export async function rawOpen(
+  url: string,
+  headers: Record<string, string> = {},
+): Promise<RawAnswer & { readonly id: string }> {
   const params = { protocolVersion: '2025-11-25', capabilities: {}, clientInfo: { name: 'raw', version: '1' } };
-  const answer = await rawPost(url, { id: 0, method: 'initialize', params });
+  const answer = await rawPost(url, { id: 0, method: 'initialize', params }, headers);
   return { ...answer, id: answer.headers.get('mcp-session-id') ?? '' };
 }
 
