@@ -34,14 +34,18 @@ export type ProxyProcess = {
   readonly close: () => Promise<void>;
 };
 
-export async function startProxyProcess(flags: readonly string[]): Promise<ProxyProcess> {
+/** `nodeFlags` are Node's own. */
+export async function startProxyProcess(
+  flags: readonly string[],
+  nodeFlags: readonly string[] = [],
+): Promise<ProxyProcess> {
   const [port, opsPort] = [await freePort(), await freePort()];
   const lines: z.infer<typeof LINE>[] = [];
   let child: ChildProcess;
   let exited: Promise<number | string>;
 
   async function start(): Promise<void> {
-    const args = [CLI, '--port', String(port), '--ops-port', String(opsPort), ...flags];
+    const args = [...nodeFlags, CLI, '--port', String(port), '--ops-port', String(opsPort), ...flags];
     const life = spawn(process.execPath, args, { env: CHILD_ENV, stdio: ['ignore', 'pipe', 'inherit'] });
     child = life;
     running.add(life);
