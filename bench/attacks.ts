@@ -46,11 +46,11 @@ async function suffer(flood: Flood, shared: boolean): Promise<Cost> {
     () => {},
   );
   const good = await rawOpen(url);
-  let over = false;
+  const over = new AbortController();
   let [memory, stall, pings, failed] = [0, 0, 0, 0];
   await gauges(proxy.opsPort);
   const watch = async (): Promise<void> => {
-    while (!over) {
+    while (!over.signal.aborted) {
       const seen = await gauges(proxy.opsPort).catch(() => new Map<string, number>());
       memory = Math.max(memory, (seen.get('process_resident_memory_bytes') ?? 0) / 1e6);
       stall = Math.max(stall, (seen.get('nodejs_eventloop_lag_max_seconds') ?? 0) * 1000);
@@ -58,7 +58,7 @@ async function suffer(flood: Flood, shared: boolean): Promise<Cost> {
     }
   };
   const ping = async (): Promise<void> => {
-    while (!over) {
+    while (!over.signal.aborted) {
       const status = await rawPing(url, good.id).then(
         (answer) => answer.status,
         () => 0,
@@ -72,7 +72,7 @@ async function suffer(flood: Flood, shared: boolean): Promise<Cost> {
   const began = performance.now();
   await flood.send({ url, backends, kill: (backend) => backend.close() });
   const seconds = (performance.now() - began) / 1000;
-  over = true;
+  over.abort();
   await watching;
   const died = ended;
   await proxy.close();
