@@ -54,6 +54,8 @@ export type Config = {
   readonly replay: 'never' | 'safe' | 'always';
   /** A backend that holds so many sessions gets no new ones; Infinity for no limit. */
   readonly maxSessions: number;
+  /** A session that has so many listening streams open here gets no other. */
+  readonly maxStreamsPerSession: number;
   /** The proxy's own, as discovery names zones; undefined: with Cloud Map the ECS task's, else none is preferred. */
   readonly zone: string | undefined;
   /** What tells the owners of sessions apart: see owner.ts. */
@@ -189,6 +191,7 @@ const SCHEMA = z.object({
   onSessionLost: choice('migrate', 'not-found'),
   replay: choice('never', 'safe', 'always'),
   maxSessions: orNot(whole(1, 1_000_000_000, 'sessions')),
+  maxStreamsPerSession: whole(1, 1_000_000, 'streams'),
   zone: orNot(formed(/^[\w.:-]+$/, 'a name')),
   bindOwner: z.string(BIND_OWNER).transform((value, context) => readBindOwner(value) ?? wrong(context, BIND_OWNER)),
   chaosMigrate: choice('on', 'off').transform((word) => word === 'on'),

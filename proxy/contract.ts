@@ -110,7 +110,7 @@ export type Fate = 'unsent' | 'gone' | 'lost' | AffinityMark;
 /** An answer of our own. `message` is a fixed sentence: nothing inside leaks. */
 export type Refusal = {
   readonly kind: 'refuse';
-  readonly status: 400 | 404 | 500 | 502 | 503 | 504 | 508;
+  readonly status: 400 | 404 | 429 | 500 | 502 | 503 | 504 | 508;
   readonly code: number;
   readonly message: string;
   /** Said to a proxy that has sent the request here, as `Mcp-Affinity-Mark`: it may go elsewhere. */

@@ -78,6 +78,8 @@ export type AffinityOptions = {
   readonly chaosMigrate?: boolean | undefined;
   /** A backend that holds so many sessions gets no new ones; all full: 503 with `Retry-After`. Default: unlimited. */
   readonly maxSessions?: number | undefined;
+  /** Listening streams that a session may have open at one proxy; beyond, 429 with `Retry-After`. Default: 16. */
+  readonly maxStreamsPerSession?: number | undefined;
   /** The proxy's own zone: backends known to be in it are preferred. Default: with Cloud Map the ECS task's, else none. */
   readonly zone?: string | undefined;
   /**

@@ -181,6 +181,13 @@ export const OPTIONS = {
     unset: 'unlimited',
     meaning: 'a backend that holds so many gets no new ones; all full: 503',
   },
+  maxStreamsPerSession: {
+    flag: 'max-streams-per-session',
+    env: 'MAX_STREAMS_PER_SESSION',
+    value: 'COUNT',
+    fallback: '16',
+    meaning: 'listening streams of a session open at this proxy; beyond: 429',
+  },
   zone: {
     flag: 'zone',
     env: 'ZONE',

@@ -58,6 +58,8 @@ export type Rooms = {
   readonly holdSeconds: number;
   /** Sessions that a backend may hold before it gets no new ones. */
   readonly maxSessions: number;
+  /** Listening streams that a session may have here. */
+  readonly maxStreamsPerSession: number;
   /** The proxy's own, where it is known by now. */
   readonly zone: () => string | undefined;
   /** Whether discovery has ever named a backend of that id. */

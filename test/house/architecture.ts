@@ -9,7 +9,8 @@ const MOST_LINES = 250;
 /** The nouns are one page on purpose: types and what they promise, nothing that runs. */
 const LONGER: ReadonlyMap<string, number> = new Map([
   ['proxy/contract.ts', 460],
-  ['proxy/options.ts', 300],
+  ['proxy/options.ts', 380],
+  ['proxy/config.ts', 320],
 ]);
 
 /** A file, or with a slash at its end a directory, of proxy/ by its level. */
@@ -99,6 +100,7 @@ const LEVELS: readonly (readonly string[])[] = [
     'unplanned',
     'ask-before',
     'attachment',
+    'client-limits',
     'client-stream',
     'endings',
     'issuers',

@@ -118,6 +118,7 @@ export function newProxies(
       running: new Map(),
       zone: () => undefined,
       maxSessions: Infinity,
+      maxStreamsPerSession: 16,
       holdSeconds: 10,
       onSessionLost: 'migrate',
       replay: 'safe',
