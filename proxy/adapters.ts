@@ -24,6 +24,8 @@ import { lentBackends, lentSessions } from './lent.ts';
 import { noPeers } from './peers/memory.ts';
 import { redisPeers } from './peers/redis.ts';
 import { WATCHED_MS } from './plans.ts';
+import { countedSessions, openQuotas } from './quotas/quotas.ts';
+import type { Quotas } from './quotas/quotas.ts';
 import { connectRedis } from './redis/connection.ts';
 import type { RedisConnection } from './redis/connection.ts';
 import type { SessionsByHash } from './sessions/by-hash.ts';
@@ -31,6 +33,7 @@ import { cachedSessions } from './sessions/cached.ts';
 import type { CachedSessionsOptions } from './sessions/cached.ts';
 import { memorySessions } from './sessions/memory.ts';
 import { redisSessions } from './sessions/redis.ts';
+import { readRate } from './token-bucket.ts';
 import { within } from './within.ts';
 
 /** What proxies share, or one proxy keeps in memory. */
@@ -46,6 +49,7 @@ export type Registry = {
   readonly watched: Marks;
   readonly activity: Activity;
   readonly peers: Peers;
+  readonly quotas: Quotas;
   /** Milliseconds until every proxy has read what one has written. */
   readonly settleMs: number;
   close(): Promise<void>;
@@ -56,11 +60,12 @@ export type Registry = {
  * asked for a session that nobody here knows.
  */
 export function openRegistry(
-  { redis: url, sessionTtl }: Config,
+  config: Config,
   record: Telemetry['record'],
   own: Sessions | undefined,
   onAnswers: (answers: readonly JsonObject[]) => void,
 ): Registry {
+  const { redis: url, sessionTtl } = config;
   const redis = url === undefined ? undefined : connectRedis({ url, record });
   const peers = redis === undefined ? noPeers() : redisPeers(redis, { record });
   const { sessions, byHash } =
@@ -69,9 +74,17 @@ export function openRegistry(
     redis === undefined ? memoryMarks() : redisMarks(redis, key, lifeMs === undefined ? {} : { lifeMs });
   const [drains, orders, watched] = [marks(REDIS.drains), marks(REDIS.orders), marks(REDIS.watched, WATCHED_MS)];
   const activity = redis === undefined ? memoryActivity() : redisActivity(redis);
+  const quotas = openQuotas({
+    ...config,
+    initializeRate: readRate(config.initializeRate),
+    redis,
+    registry: own === undefined ? redis : undefined,
+    now: Date.now,
+  });
   return {
-    sessions,
+    sessions: countedSessions(sessions, quotas),
     byHash,
+    quotas,
     drains,
     orders,
     watched,

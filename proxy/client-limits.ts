@@ -1,22 +1,67 @@
 /** What a client may have, or do, only so many of: beyond that it is refused with 429. */
+import { clientNetwork } from './client-network.ts';
 import { CODE } from './contract.ts';
-import type { Refusal } from './contract.ts';
+import type { Refusal, Session } from './contract.ts';
 import type { ClientLimit } from './events.ts';
+import { isSomebody } from './owner.ts';
 import { refused } from './story.ts';
 import type { Ending, Rooms, Story } from './story.ts';
 
 /** What the client is told, and after how many seconds it may try again. */
-const REFUSALS = {
+const REFUSALS: Readonly<Record<ClientLimit, readonly [message: string, retryAfter: number]>> = {
+  'owner-sessions': ['Too many sessions: you have as many as one user may have, end one first', 30],
+  'client-sessions': ['Too many sessions: your address has as many as one may have, end one first', 30],
+  initializes: ['Too many requests: your address has sent too many initialize requests, try again later', 1],
   streams: ['Too many streams: this session has as many listening streams open as it may', 5],
-} as const satisfies Readonly<Record<ClientLimit, readonly [string, number]>>;
+};
 
+type Limiting = Pick<Rooms, 'telemetry' | 'quotas'>;
+
+/** Ends the exchange. */
 export function limited(
-  { telemetry }: Pick<Rooms, 'telemetry'>,
+  { telemetry }: Pick<Limiting, 'telemetry'>,
   story: Story,
   limit: ClientLimit,
-  retryAfter: number = REFUSALS[limit][1],
+  retryAfter = REFUSALS[limit][1],
 ): Ending {
   telemetry.record({ type: 'limited', limit });
-  const refusal: Refusal = { kind: 'refuse', status: 429, code: CODE.server, message: REFUSALS[limit][0], retryAfter };
+  const [message] = REFUSALS[limit];
+  const refusal: Refusal = { kind: 'refuse', status: 429, code: CODE.server, message, retryAfter };
   return refused(story, refusal);
+}
+
+/** Counts an `initialize`, and keeps places for the session that it opens. Undefined: it may go on. */
+export async function admitOpening(rooms: Limiting, story: Story): Promise<Ending | undefined> {
+  const { initializes, owners, clients } = rooms.quotas;
+  const { intent, headers, owner } = story.exchange;
+  if (!story.counted) {
+    story.counted = true;
+    const waitMs = (await initializes?.take(clientNetwork(headers))) ?? 0;
+    if (waitMs > 0) return limited(rooms, story, 'initializes', Math.ceil(waitMs / 1000));
+  }
+  // One that names a session may open none.
+  if (intent.kind !== 'open' || intent.id !== undefined || story.places.length > 0) return undefined;
+  const wanted = [
+    ['owner-sessions', owners, isSomebody(owner) ? owner : undefined],
+    ['client-sessions', clients, clients && clientNetwork(headers)],
+  ] as const;
+  for (const [limit, places, who] of wanted) {
+    if (places === undefined || who === undefined) continue;
+    const place = await places.keep(who);
+    if (place === undefined) return limited(rooms, story, limit);
+    story.places.push(place);
+  }
+  return undefined;
+}
+
+export function countUse({ quotas }: Limiting, { exchange }: Story, { id }: Session): void {
+  quotas.clients?.used(id, clientNetwork(exchange.headers));
+}
+
+/** The exchange is over: what it has kept and not used is free again. */
+export function leaveLimits({ quotas }: Limiting, { exchange, places }: Story, { status }: Ending): void {
+  for (const place of places) place.giveBack();
+  const { intent } = exchange;
+  if (intent.kind !== 'continue' || intent.verb !== 'end' || status >= 300) return;
+  quotas.clients?.ended(intent.id, clientNetwork(exchange.headers));
 }

@@ -448,6 +448,8 @@ export const REDIS = {
   orders: 'mcp-affinity:orders',
   /** ZSET of what runs in a session, by the time it counts as dead. One slot with `claim`, for one script uses both. */
   busy: (hash: string) => `mcp-affinity:busy:{${hash}}`,
+  /** What a client has, or has done, that is limited: `who` it is, as a hash. */
+  limit: (what: string, who: string) => `mcp-affinity:limit:${what}:${who}`,
   /** Held by the proxy that migrates the session. */
   claim: (hash: string) => `mcp-affinity:claim:{${hash}}`,
 } as const;

@@ -181,6 +181,27 @@ export const OPTIONS = {
     unset: 'unlimited',
     meaning: 'a backend that holds so many gets no new ones; all full: 503',
   },
+  maxSessionsPerOwner: {
+    flag: 'max-sessions-per-owner',
+    env: 'MAX_SESSIONS_PER_OWNER',
+    value: 'COUNT',
+    unset: 'unlimited',
+    meaning: 'sessions of one owner at all proxies (see --bind-owner); beyond: 429',
+  },
+  maxSessionsPerClient: {
+    flag: 'max-sessions-per-client',
+    env: 'MAX_SESSIONS_PER_CLIENT',
+    value: 'COUNT',
+    unset: 'unlimited',
+    meaning: 'sessions of one client address at all proxies (see --trust-proxy); beyond: 429',
+  },
+  initializeRate: {
+    flag: 'initialize-rate',
+    env: 'INITIALIZE_RATE',
+    value: 'RATE',
+    fallback: 'off',
+    meaning: 'initialize requests of one client address at all proxies, as in 10/min or 5/s; beyond: 429',
+  },
   maxStreamsPerSession: {
     flag: 'max-streams-per-session',
     env: 'MAX_STREAMS_PER_SESSION',

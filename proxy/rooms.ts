@@ -99,18 +99,15 @@ export function buildHouse(config: Config, telemetry: TelemetryWithMetrics, give
     plans,
     quiet,
     peers,
+    quotas: registry.quotas,
     heard: hearOf(backends),
     answers: ways.answers,
     confirmations,
-    ejections: createEjections(Date.now),
-    streamless: new BoundedSet(MOST_REMEMBERED),
-    silent: new BoundedSet(MOST_REMEMBERED),
+    ...nothingYet(),
     endings,
     issuers,
     requestStates,
     unregister: createUnregister(sessions),
-    opening: new Map(),
-    running: new Map(),
   };
   countFor(telemetry, sessions, backends);
   const stopMigrating = migrateListening(rooms);
@@ -132,6 +129,17 @@ export function buildHouse(config: Config, telemetry: TelemetryWithMetrics, give
       await ways.leave();
       await registry.close();
     },
+  };
+}
+
+/** What is remembered of backends and sessions, before anything has happened. */
+function nothingYet(): Pick<Rooms, 'ejections' | 'streamless' | 'silent' | 'opening' | 'running'> {
+  return {
+    ejections: createEjections(Date.now),
+    streamless: new BoundedSet(MOST_REMEMBERED),
+    silent: new BoundedSet(MOST_REMEMBERED),
+    opening: new Map(),
+    running: new Map(),
   };
 }
 

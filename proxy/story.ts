@@ -27,6 +27,8 @@ import type { Plans } from './plans.ts';
 import type { FirstQuestions } from './first-questions.ts';
 import type { Questions } from './questions.ts';
 import type { Quiet } from './quiet.ts';
+import type { Place } from './quotas/places.ts';
+import type { Quotas } from './quotas/quotas.ts';
 import type { RequestStates } from './request-states.ts';
 import type { Cursor, Streams } from './streams.ts';
 import type { Unregister } from './unregister.ts';
@@ -54,6 +56,7 @@ export type Rooms = {
   readonly endings: Endings;
   readonly unregister: Unregister;
   readonly peers: Peers;
+  readonly quotas: Quotas;
   /** How long an exchange waits for a home before it is refused. */
   readonly holdSeconds: number;
   /** Sessions that a backend may hold before it gets no new ones. */
@@ -81,6 +84,10 @@ export type Rooms = {
 };
 
 export type Story = {
+  /** An `initialize` has been counted. */
+  counted: boolean;
+  /** What is kept for the session that it opens, where sessions are limited. */
+  readonly places: Place[];
   /** What is left of the client's request: answered parts are not sent again. */
   exchange: Exchange;
   readonly sink: Sink;
@@ -147,6 +154,8 @@ export type Turn = Ending | 'again';
 
 export function beginStory(exchange: Exchange, sink: Sink): Story {
   return {
+    counted: false,
+    places: [],
     exchange,
     sink,
     seen: undefined,

@@ -87,7 +87,12 @@ const REASONS = [
 const VERDICTS = ['again', 'unknown'] as const satisfies readonly EventOf<'replay'>['verdict'][];
 const HELD = ['served', 'refused', 'abandoned'] as const satisfies readonly EventOf<'held'>['outcome'][];
 const HEALTH = ['alive', 'draining', 'dead'] as const satisfies readonly EventOf<'backend'>['state'][];
-const LIMITS = ['streams'] as const satisfies readonly EventOf<'limited'>['limit'][];
+const LIMITS = [
+  'owner-sessions',
+  'client-sessions',
+  'initializes',
+  'streams',
+] as const satisfies readonly EventOf<'limited'>['limit'][];
 const LOST = ['incompatible', 'policy', 'forgotten'] as const;
 /** Ours, and those that mean something in MCP; others count as their class, so that a backend cannot make up series. */
 const STATUSES = new Set([200, 202, 400, 401, 403, 404, 405, 413, 415, 429, 499, 500, 502, 503, 504]);

@@ -18,6 +18,7 @@ const LEVELS: readonly (readonly string[])[] = [
   ['contract', 'events'],
   [
     'classify',
+    'client-network',
     'decide',
     'balance',
     'bounded',
@@ -68,6 +69,7 @@ const LEVELS: readonly (readonly string[])[] = [
     'redis-url',
     'refusal',
     'session-id',
+    'token-bucket',
     'warnings',
     'status/board',
     'status/dependencies',
@@ -87,6 +89,7 @@ const LEVELS: readonly (readonly string[])[] = [
     'activity/',
     'peers/',
     'sessions/',
+    'quotas/',
     'backends/',
     'telemetry/',
     'backend-connections',

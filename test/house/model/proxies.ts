@@ -112,6 +112,7 @@ export function newProxies(
       questions,
       firstQuestions,
       peers,
+      quotas: { owners: undefined, clients: undefined, initializes: undefined },
       heard: () => true,
       answers: async () => true,
       opening: new Map(),
