@@ -32,6 +32,7 @@ import type { SessionsByHash } from './sessions/by-hash.ts';
 import { cachedSessions } from './sessions/cached.ts';
 import type { CachedSessionsOptions } from './sessions/cached.ts';
 import { memorySessions } from './sessions/memory.ts';
+import { recallingSessions } from './sessions/recall.ts';
 import { redisSessions } from './sessions/redis.ts';
 import { readRate } from './token-bucket.ts';
 import { within } from './within.ts';
@@ -107,14 +108,19 @@ export function openRegistry(
 function openSessions(
   redis: RedisConnection | undefined,
   ttlSeconds: number,
-  others: Pick<CachedSessionsOptions, 'peers' | 'onAnswers'>,
+  others: Required<Pick<CachedSessionsOptions, 'peers' | 'onAnswers'>>,
 ): Pick<Registry, 'sessions' | 'byHash'> {
   if (redis === undefined) {
     const sessions = memorySessions({ ttlSeconds });
-    return { sessions, byHash: sessions.byHash };
+    return { sessions: recallingSessions(sessions, { knows: () => true, ...others }), byHash: sessions.byHash };
   }
   const store = redisSessions({ redis, ttlSeconds });
-  return { sessions: cachedSessions(store, { ttlSeconds, ...others }), byHash: store.byHash };
+  const cached = cachedSessions(store, { ttlSeconds, ...others });
+  const { link } = redis;
+  return {
+    sessions: recallingSessions(cached, { ...others, knows: (id) => cached.knows(id), link }),
+    byHash: store.byHash,
+  };
 }
 
 export type Discovery = {

@@ -1,9 +1,12 @@
 /** What a client may have, or do, only so many of: beyond that it is refused with 429. */
+import { openedAt } from './address.ts';
 import { clientNetwork } from './client-network.ts';
 import { CODE } from './contract.ts';
-import type { Refusal, Session } from './contract.ts';
+import type { Exchange, Refusal, Session } from './contract.ts';
 import type { ClientLimit } from './events.ts';
-import { isSomebody } from './owner.ts';
+import type { Beyond } from './guesses.ts';
+import { lookUp } from './lookup.ts';
+import { isSomebody, standingOf } from './owner.ts';
 import { refused } from './story.ts';
 import type { Ending, Rooms, Story } from './story.ts';
 
@@ -12,10 +15,12 @@ const REFUSALS: Readonly<Record<ClientLimit, readonly [message: string, retryAft
   'owner-sessions': ['Too many sessions: you have as many as one user may have, end one first', 30],
   'client-sessions': ['Too many sessions: your address has as many as one may have, end one first', 30],
   initializes: ['Too many requests: your address has sent too many initialize requests, try again later', 1],
+  guesses: ['Too many requests: your address has asked for too many unknown sessions, try again', 1],
   streams: ['Too many streams: this session has as many listening streams open as it may', 5],
 };
 
 type Limiting = Pick<Rooms, 'telemetry' | 'quotas'>;
+type Looking = Pick<Rooms, 'sessions' | 'guesses' | 'issuers'>;
 
 /** Ends the exchange. */
 export function limited(
@@ -28,6 +33,40 @@ export function limited(
   const [message] = REFUSALS[limit];
   const refusal: Refusal = { kind: 'refuse', status: 429, code: CODE.server, message, retryAfter };
   return refused(story, refusal);
+}
+
+/**
+ * Looks for the session that an exchange names, unless its client asks for too many that are unknown, or somebody else's:
+ * the two cannot be told apart. What this proxy knows, or has heard of, is always looked for.
+ */
+export async function lookUpLimited(
+  rooms: Looking,
+  { exchange, seen }: Story,
+  id: string,
+  fresh: boolean,
+): Promise<Session | undefined | 'unavailable' | Beyond> {
+  const { sessions, guesses } = rooms;
+  const known = seen === undefined ? sessions.known?.(id) : 'here';
+  if (known === 'nowhere') return undefined;
+  const client = clientNetwork(exchange.headers);
+  const looking = known === 'unclear' ? await guesses.look(client) : undefined;
+  if (looking?.kind === 'beyond') return looking;
+  let guess = false;
+  try {
+    const found = await lookUp(rooms, id, fresh);
+    if (found === 'unavailable') return found;
+    const there = openedAt(exchange.path, found);
+    guess = isGuess(rooms, exchange, id, there);
+    return (guess && looking === undefined ? guesses.guessed(client) : undefined) ?? there;
+  } finally {
+    if (looking?.kind === 'looking') looking.done(guess);
+  }
+}
+
+function isGuess({ issuers, guesses }: Looking, exchange: Exchange, id: string, found: Session | undefined): boolean {
+  if (found !== undefined) return standingOf(found, exchange) === 'stranger' && !guesses.isRefused(id, found.revision);
+  issuers.unknown(id);
+  return !issuers.none;
 }
 
 /** Counts an `initialize`, and keeps places for the session that it opens. Undefined: it may go on. */

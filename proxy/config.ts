@@ -60,6 +60,8 @@ export type Config = {
   readonly maxSessionsPerClient: number;
   /** How often a client's address may send `initialize`, as in `10/min`; `off`: as often as it likes. */
   readonly initializeRate: string;
+  /** How often a client's address may ask for sessions that are not there, as in `20/s`; `off`: as often as it likes. */
+  readonly guessRate: string;
   /** A session that has so many listening streams open here gets no other. */
   readonly maxStreamsPerSession: number;
   /** The proxy's own, as discovery names zones; undefined: with Cloud Map the ECS task's, else none is preferred. */
@@ -202,6 +204,7 @@ const SCHEMA = z.object({
   maxSessionsPerOwner: orNot(whole(1, 1_000_000, 'sessions')),
   maxSessionsPerClient: orNot(whole(1, 1_000_000, 'sessions')),
   initializeRate: rate,
+  guessRate: rate,
   maxStreamsPerSession: whole(1, 1_000_000, 'streams'),
   zone: orNot(formed(/^[\w.:-]+$/, 'a name')),
   bindOwner: z.string(BIND_OWNER).transform((value, context) => readBindOwner(value) ?? wrong(context, BIND_OWNER)),

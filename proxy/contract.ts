@@ -247,6 +247,8 @@ export interface Sessions {
   end(id: string): Promise<Session | undefined>;
   /** Calls `f` when another proxy has, or may have, replaced or ended the session. Returns an idempotent undo. */
   onChange(f: (id: string) => void): () => void;
+  /** Without asking: whether some proxy has it, or it was unknown a moment ago. Where this is missing, asking is cheap. */
+  known?(id: string): 'here' | 'nowhere' | 'unclear';
   /** Sessions per backend id: advisory, never throws. */
   countByBackend(): Promise<ReadonlyMap<string, number>>;
   close(): Promise<void>;

@@ -3,7 +3,7 @@
 import type { Health, Migrated, MigrationReason } from './contract.ts';
 
 /** What a client may have, or do, only so many of. */
-export type ClientLimit = 'owner-sessions' | 'client-sessions' | 'initializes' | 'streams';
+export type ClientLimit = 'owner-sessions' | 'client-sessions' | 'initializes' | 'guesses' | 'streams';
 
 /** What happened, for metrics and logs. Session ids are shortened to a hash on the way out. */
 export type RoutingEvent =

@@ -87,6 +87,11 @@ export type AffinityOptions = {
    * 1000/s, or `off`; beyond, 429 with `Retry-After`. Default: off.
    */
   readonly initializeRate?: string | undefined;
+  /**
+   * How often one client address may ask for sessions that are not there, or are somebody else's, at one proxy, in the form of
+   * `initializeRate`; beyond, 429 with `Retry-After`, and the registry is not asked. Default: 20/s.
+   */
+  readonly guessRate?: string | undefined;
   /** Listening streams that a session may have open at one proxy; beyond, 429 with `Retry-After`. Default: 16. */
   readonly maxStreamsPerSession?: number | undefined;
   /** The proxy's own zone: backends known to be in it are preferred. Default: with Cloud Map the ECS task's, else none. */

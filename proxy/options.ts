@@ -202,6 +202,13 @@ export const OPTIONS = {
     fallback: 'off',
     meaning: 'initialize requests of one client address at all proxies, as in 10/min or 5/s; beyond: 429',
   },
+  guessRate: {
+    flag: 'guess-rate',
+    env: 'GUESS_RATE',
+    value: 'RATE',
+    fallback: '20/s',
+    meaning: 'unknown sessions that one client address may ask for at this proxy; beyond: 429',
+  },
   maxStreamsPerSession: {
     flag: 'max-streams-per-session',
     env: 'MAX_STREAMS_PER_SESSION',

@@ -20,15 +20,26 @@ function standIn(id: string): string {
  * Refuses a stranger as if there were no such session: one is looked for, so that the answer takes as long. The session is
  * read again meanwhile, as its owner may have changed at another proxy. Undefined: the registry cannot be reached.
  */
-export async function refuseStranger(rooms: Rooms, story: Story, { id }: Session): Promise<Turn | undefined> {
+export async function refuseStranger(rooms: Rooms, story: Story, session: Session): Promise<Turn | undefined> {
+  const { id, revision } = session;
+  // An unknown id would not be looked for again now.
+  if (rooms.guesses.isRefused(id, revision)) return refused(story, SESSION_NOT_FOUND);
   const [none, now] = await Promise.all([
     lookUp(rooms, standIn(id), false),
     story.read ? undefined : lookUp(rooms, id, true),
   ]);
   if (none === 'unavailable' || now === 'unavailable') return undefined;
-  if (now === undefined || standingOf(now, story.exchange) === 'stranger') return refused(story, SESSION_NOT_FOUND);
+  if (now === undefined || standingOf(now, story.exchange) === 'stranger') {
+    noteRefused(rooms, now ?? session);
+    return refused(story, SESSION_NOT_FOUND);
+  }
   story.fresh = true;
   return 'again';
+}
+
+/** A stranger was refused this state of the session, which is the newest: for a moment the registry is not asked for it, as it is not for an unknown id. */
+export function noteRefused({ sessions, guesses }: Rooms, { id, revision }: Session): void {
+  if (sessions.known !== undefined) guesses.refused(id, revision);
 }
 
 /** The home has answered the exchange. What follows is stored in the background; a registry that is away loses it. */

@@ -14,6 +14,7 @@ import { HEADER } from './contract.ts';
 import type { Backend, Backends, Exchange, RawHeaders, Session, Sessions } from './contract.ts';
 import { createEjections } from './ejections.ts';
 import type { Telemetry } from './events.ts';
+import { createGuesses } from './guesses.ts';
 import { hearOf } from './heard.ts';
 import { createIssuers } from './issuers.ts';
 import { listedState } from './listed.ts';
@@ -34,6 +35,7 @@ import { TOPIC } from './sessions/lost.ts';
 import type { Rooms } from './story.ts';
 import type { TelemetryWithMetrics } from './telemetry/telemetry.ts';
 import type { SessionsByState } from './telemetry/metrics.ts';
+import { readRate } from './token-bucket.ts';
 import { createUnregister } from './unregister.ts';
 import { createUpstream } from './upstream.ts';
 import type { UpstreamOptions } from './upstream.ts';
@@ -103,7 +105,7 @@ export function buildHouse(config: Config, telemetry: TelemetryWithMetrics, give
     heard: hearOf(backends),
     answers: ways.answers,
     confirmations,
-    ...nothingYet(),
+    ...nothingYet(config),
     endings,
     issuers,
     requestStates,
@@ -133,9 +135,12 @@ export function buildHouse(config: Config, telemetry: TelemetryWithMetrics, give
 }
 
 /** What is remembered of backends and sessions, before anything has happened. */
-function nothingYet(): Pick<Rooms, 'ejections' | 'streamless' | 'silent' | 'opening' | 'running'> {
+function nothingYet({
+  guessRate,
+}: Config): Pick<Rooms, 'ejections' | 'guesses' | 'streamless' | 'silent' | 'opening' | 'running'> {
   return {
     ejections: createEjections(Date.now),
+    guesses: createGuesses(readRate(guessRate), Date.now),
     streamless: new BoundedSet(MOST_REMEMBERED),
     silent: new BoundedSet(MOST_REMEMBERED),
     opening: new Map(),

@@ -19,6 +19,7 @@ import type {
 import type { Ejections } from './ejections.ts';
 import type { Endings } from './endings.ts';
 import type { Telemetry } from './events.ts';
+import type { Guesses } from './guesses.ts';
 import type { Issuers } from './issuers.ts';
 import { idsOf } from './jsonrpc.ts';
 import { refuse, statusOf } from './refusal.ts';
@@ -57,6 +58,7 @@ export type Rooms = {
   readonly unregister: Unregister;
   readonly peers: Peers;
   readonly quotas: Quotas;
+  readonly guesses: Guesses;
   /** How long an exchange waits for a home before it is refused. */
   readonly holdSeconds: number;
   /** Sessions that a backend may hold before it gets no new ones. */

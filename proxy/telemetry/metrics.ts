@@ -91,6 +91,7 @@ const LIMITS = [
   'owner-sessions',
   'client-sessions',
   'initializes',
+  'guesses',
   'streams',
 ] as const satisfies readonly EventOf<'limited'>['limit'][];
 const LOST = ['incompatible', 'policy', 'forgotten'] as const;

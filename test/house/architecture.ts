@@ -53,6 +53,7 @@ const LEVELS: readonly (readonly string[])[] = [
     'emf',
     'forwarded',
     'guard',
+    'guesses',
     'headers',
     'hop',
     'interim',
