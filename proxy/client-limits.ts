@@ -48,8 +48,7 @@ export async function lookUpLimited(
   const { sessions, guesses } = rooms;
   const known = seen === undefined ? sessions.known?.(id) : 'here';
   if (known === 'nowhere') return undefined;
-  const client = clientNetwork(exchange.headers);
-  const looking = known === 'unclear' ? await guesses.look(client) : undefined;
+  const looking = known === 'unclear' ? await guesses.look(clientNetwork(exchange.headers)) : undefined;
   if (looking?.kind === 'beyond') return looking;
   let guess = false;
   try {
@@ -57,7 +56,7 @@ export async function lookUpLimited(
     if (found === 'unavailable') return found;
     const there = openedAt(exchange.path, found);
     guess = isGuess(rooms, exchange, id, there);
-    return (guess && looking === undefined ? guesses.guessed(client) : undefined) ?? there;
+    return (guess && looking === undefined ? guesses.guessed(clientNetwork(exchange.headers)) : undefined) ?? there;
   } finally {
     if (looking?.kind === 'looking') looking.done(guess);
   }

@@ -1,4 +1,5 @@
 /** Session ids that nobody issued: so many a second are looked for, for each client, and the others are refused unseen. */
+import { hash } from 'node:crypto';
 import { BoundedMap } from './bounded.ts';
 import { TokenBuckets } from './token-bucket.ts';
 import type { Rate } from './token-bucket.ts';
@@ -31,12 +32,13 @@ const FREE: Looking = { kind: 'looking', done() {} };
 
 /** `rate` undefined: no limit. `now` is in milliseconds. */
 export function createGuesses(rate: Rate | undefined, now: () => number): Guesses {
+  /** By the hash of an id, which may be long. */
   const refusals = new BoundedMap<string, { readonly revision: string; readonly until: number }>(MOST);
   return {
     ...(rate === undefined ? UNLIMITED : limitedBy(rate, now)),
-    refused: (session, revision) => void refusals.set(session, { revision, until: now() + UNKNOWN_MS }),
+    refused: (session, revision) => void refusals.set(hash('sha256', session), { revision, until: now() + UNKNOWN_MS }),
     isRefused(session, revision) {
-      const last = refusals.get(session);
+      const last = refusals.get(hash('sha256', session));
       return last !== undefined && last.revision === revision && now() < last.until;
     },
   };

@@ -55,12 +55,12 @@ export function redisPlaces(redis: RedisConnection, what: string, options: Place
   client.defineCommand('fillPlace', { numberOfKeys: 1, lua: FILL });
   const keyOf = (who: string): string => REDIS.limit(what, hashOf(who));
   const renewAt = new BoundedMap<string, number>(MOST_SESSIONS);
-  function isDue(who: string, session: string): boolean {
+  /** Now and then; again at the next use where that fails. */
+  function renew(name: string, command: () => Promise<unknown>): void {
     const at = now();
-    const name = `${who} ${session}`;
-    if ((renewAt.get(name) ?? 0) > at) return false;
+    if ((renewAt.get(name) ?? 0) > at) return;
     renewAt.set(name, at + ttlMs / RENEWALS);
-    return true;
+    command().catch(() => void renewAt.delete(name));
   }
   const { keep, look } = newKeeping(redis, options);
 
@@ -77,14 +77,14 @@ export function redisPlaces(redis: RedisConnection, what: string, options: Place
       }
     },
     has(who, session) {
-      if (isDue(who, session)) bestEffort(client.fillPlace(keyOf(who), KEPT, hashOf(session), ttlMs));
+      renew(hashOf(`${who} ${session}`), () => client.fillPlace(keyOf(who), KEPT, hashOf(session), ttlMs));
     },
-    used(session, who) {
-      if (who !== undefined && isDue(who, session)) bestEffort(client.pexpire(keyOf(who), ttlMs));
+    used(_session, who) {
+      if (who !== undefined) renew(who, () => client.pexpire(keyOf(who), ttlMs));
     },
     ended(session, who) {
       if (who === undefined) return;
-      renewAt.delete(`${who} ${session}`);
+      renewAt.delete(hashOf(`${who} ${session}`));
       bestEffort(client.zrem(keyOf(who), hashOf(session)));
     },
   };
