@@ -7,6 +7,7 @@ import type { ClientLimit } from './events.ts';
 import type { Beyond } from './guesses.ts';
 import { lookUp } from './lookup.ts';
 import { isSomebody, standingOf } from './owner.ts';
+import { isRefusedUnseen } from './owners.ts';
 import { refused } from './story.ts';
 import type { Ending, Rooms, Story } from './story.ts';
 
@@ -62,10 +63,10 @@ export async function lookUpLimited(
   }
 }
 
-function isGuess({ issuers, guesses }: Looking, exchange: Exchange, id: string, found: Session | undefined): boolean {
-  if (found !== undefined) return standingOf(found, exchange) === 'stranger' && !guesses.isRefused(id, found.revision);
-  issuers.unknown(id);
-  return !issuers.none;
+function isGuess(rooms: Looking, exchange: Exchange, id: string, found: Session | undefined): boolean {
+  if (found !== undefined) return standingOf(found, exchange) === 'stranger' && !isRefusedUnseen(rooms, id);
+  rooms.issuers.unknown(id);
+  return !rooms.issuers.none;
 }
 
 /** Counts an `initialize`, and keeps places for the session that it opens. Undefined: it may go on. */

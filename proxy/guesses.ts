@@ -1,6 +1,4 @@
 /** Session ids that nobody issued: so many a second are looked for, for each client, and the others are refused unseen. */
-import { hash } from 'node:crypto';
-import { BoundedMap } from './bounded.ts';
 import { TokenBuckets } from './token-bucket.ts';
 import type { Rate } from './token-bucket.ts';
 
@@ -14,12 +12,9 @@ export interface Guesses {
   look(client: string): Promise<Looking | Beyond>;
   /** An id that was asked for was a guess. Undefined: it may be answered. */
   guessed(client: string): Beyond | undefined;
-  /** A stranger has asked for a session, of which this was the newest state: what an unknown id gets for a second, he gets. */
-  refused(session: string, revision: string): void;
-  isRefused(session: string, revision: string): boolean;
 }
 
-/** Clients, or sessions, that are remembered at once. */
+/** Clients that are remembered at once. */
 const MOST = 10_000;
 /** Milliseconds for which an id that is unknown is not looked for again. */
 export const UNKNOWN_MS = 1_000;
@@ -30,23 +25,14 @@ type Client = { running: number; credit: number; readonly waiting: (() => void)[
 
 const FREE: Looking = { kind: 'looking', done() {} };
 
+const UNLIMITED: Guesses = { look: () => Promise.resolve(FREE), guessed: () => undefined };
+
 /** `rate` undefined: no limit. `now` is in milliseconds. */
 export function createGuesses(rate: Rate | undefined, now: () => number): Guesses {
-  /** By the hash of an id, which may be long. */
-  const refusals = new BoundedMap<string, { readonly revision: string; readonly until: number }>(MOST);
-  return {
-    ...(rate === undefined ? UNLIMITED : limitedBy(rate, now)),
-    refused: (session, revision) => void refusals.set(hash('sha256', session), { revision, until: now() + UNKNOWN_MS }),
-    isRefused(session, revision) {
-      const last = refusals.get(hash('sha256', session));
-      return last !== undefined && last.revision === revision && now() < last.until;
-    },
-  };
+  return rate === undefined ? UNLIMITED : limitedBy(rate, now);
 }
 
-const UNLIMITED: Pick<Guesses, 'look' | 'guessed'> = { look: () => Promise.resolve(FREE), guessed: () => undefined };
-
-function limitedBy(rate: Rate, now: () => number): Pick<Guesses, 'look' | 'guessed'> {
+function limitedBy(rate: Rate, now: () => number): Guesses {
   const buckets = new TokenBuckets(rate, MOST, now);
   /** Those for whom something is looked for now. */
   const clients = new Map<string, Client>();

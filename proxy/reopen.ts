@@ -2,7 +2,7 @@
 import { lookUpLimited } from './client-limits.ts';
 import type { Exchange, Session } from './contract.ts';
 import { standingOf } from './owner.ts';
-import { noteRefused } from './owners.ts';
+import { lookUpStandIn } from './owners.ts';
 import { REGISTRY_DOWN } from './refusal.ts';
 import { end } from './session-end.ts';
 import { refused } from './story.ts';
@@ -19,7 +19,7 @@ export async function reopen(rooms: Rooms, story: Story): Promise<Turn> {
   // Another session can be opened without knowing: clients do not repeat an `initialize` that is answered with 503.
   const there = known === undefined || known === 'unavailable' || 'retryAfter' in known ? undefined : known;
   const found = there !== undefined && standingOf(there, exchange) !== 'stranger' ? there : undefined;
-  if (there !== undefined && found === undefined) noteRefused(rooms, there);
+  if (there !== undefined && found === undefined) await lookUpStandIn(rooms, id);
   story.exchange =
     found === undefined
       ? anew

@@ -67,17 +67,6 @@ describe('what is looked for', () => {
     expect(await looks(1_000, true)).toBe(1_000);
     expect(guesses.guessed('c')).toBeUndefined();
   });
-
-  test('a stranger is refused unseen for a second, while the session is the same', () => {
-    guesses.refused('s', 'r1');
-    expect([guesses.isRefused('s', 'r1'), guesses.isRefused('s', 'r2'), guesses.isRefused('t', 'r1')]).toEqual([
-      true,
-      false,
-      false,
-    ]);
-    at += 1_000;
-    expect(guesses.isRefused('s', 'r1')).toBe(false);
-  });
 });
 
 describe('token buckets', () => {
