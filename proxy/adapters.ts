@@ -24,13 +24,17 @@ import { lentBackends, lentSessions } from './lent.ts';
 import { noPeers } from './peers/memory.ts';
 import { redisPeers } from './peers/redis.ts';
 import { WATCHED_MS } from './plans.ts';
+import { countedSessions, openQuotas } from './quotas/quotas.ts';
+import type { Quotas } from './quotas/quotas.ts';
 import { connectRedis } from './redis/connection.ts';
 import type { RedisConnection } from './redis/connection.ts';
 import type { SessionsByHash } from './sessions/by-hash.ts';
 import { cachedSessions } from './sessions/cached.ts';
 import type { CachedSessionsOptions } from './sessions/cached.ts';
 import { memorySessions } from './sessions/memory.ts';
+import { recallingSessions } from './sessions/recall.ts';
 import { redisSessions } from './sessions/redis.ts';
+import { readRate } from './token-bucket.ts';
 import { within } from './within.ts';
 
 /** What proxies share, or one proxy keeps in memory. */
@@ -46,6 +50,7 @@ export type Registry = {
   readonly watched: Marks;
   readonly activity: Activity;
   readonly peers: Peers;
+  readonly quotas: Quotas;
   /** Milliseconds until every proxy has read what one has written. */
   readonly settleMs: number;
   close(): Promise<void>;
@@ -56,11 +61,12 @@ export type Registry = {
  * asked for a session that nobody here knows.
  */
 export function openRegistry(
-  { redis: url, sessionTtl }: Config,
+  config: Config,
   record: Telemetry['record'],
   own: Sessions | undefined,
   onAnswers: (answers: readonly JsonObject[]) => void,
 ): Registry {
+  const { redis: url, sessionTtl } = config;
   const redis = url === undefined ? undefined : connectRedis({ url, record });
   const peers = redis === undefined ? noPeers() : redisPeers(redis, { record });
   const { sessions, byHash } =
@@ -69,9 +75,17 @@ export function openRegistry(
     redis === undefined ? memoryMarks() : redisMarks(redis, key, lifeMs === undefined ? {} : { lifeMs });
   const [drains, orders, watched] = [marks(REDIS.drains), marks(REDIS.orders), marks(REDIS.watched, WATCHED_MS)];
   const activity = redis === undefined ? memoryActivity() : redisActivity(redis);
+  const quotas = openQuotas({
+    ...config,
+    initializeRate: readRate(config.initializeRate),
+    redis,
+    registry: own === undefined ? redis : undefined,
+    now: Date.now,
+  });
   return {
-    sessions,
+    sessions: countedSessions(sessions, quotas),
     byHash,
+    quotas,
     drains,
     orders,
     watched,
@@ -94,14 +108,19 @@ export function openRegistry(
 function openSessions(
   redis: RedisConnection | undefined,
   ttlSeconds: number,
-  others: Pick<CachedSessionsOptions, 'peers' | 'onAnswers'>,
+  others: Required<Pick<CachedSessionsOptions, 'peers' | 'onAnswers'>>,
 ): Pick<Registry, 'sessions' | 'byHash'> {
   if (redis === undefined) {
     const sessions = memorySessions({ ttlSeconds });
-    return { sessions, byHash: sessions.byHash };
+    return { sessions: recallingSessions(sessions, { knows: () => true, ...others }), byHash: sessions.byHash };
   }
   const store = redisSessions({ redis, ttlSeconds });
-  return { sessions: cachedSessions(store, { ttlSeconds, ...others }), byHash: store.byHash };
+  const cached = cachedSessions(store, { ttlSeconds, ...others });
+  const { link } = redis;
+  return {
+    sessions: recallingSessions(cached, { ...others, knows: (id) => cached.knows(id), link }),
+    byHash: store.byHash,
+  };
 }
 
 export type Discovery = {

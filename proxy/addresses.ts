@@ -39,7 +39,8 @@ function isWithin({ bits, length }: Address, net: Address | undefined, prefix: n
 /** Networks in which the last 32 bits are an IPv4 address: mapped, and translated (RFC 4291, RFC 6052). */
 const EMBEDDING = new Set([0xffffn, 0x64_ff9b_0000_0000_0000_0000n]);
 
-function readAddress(host: string): Address | undefined {
+/** Undefined for what is no address. An IPv4 address in an IPv6 one is read as what it is. */
+export function readAddress(host: string): Address | undefined {
   if (!host.includes(':')) return readIPv4(host);
   // A zone says only by which interface.
   const [text = ''] = host.split('%', 1);

@@ -7,6 +7,7 @@ import { type Read, readObject, readOptions, shown } from './given.ts';
 import { OPTIONS, type Option, optionOf } from './options.ts';
 import { BIND_OWNER, type BindOwner, readBindOwner } from './owner.ts';
 import { REDIS_URL, readRedisUrls } from './redis-url.ts';
+import { RATE, readRate } from './token-bucket.ts';
 import { WEB_ORIGIN, readWebOrigin } from './web-origin.ts';
 
 /** What a proxy runs with: parsed once, at start. Times are in seconds. */
@@ -54,6 +55,15 @@ export type Config = {
   readonly replay: 'never' | 'safe' | 'always';
   /** A backend that holds so many sessions gets no new ones; Infinity for no limit. */
   readonly maxSessions: number;
+  /** Sessions that an owner, or a client's address, may have; Infinity for no limit. */
+  readonly maxSessionsPerOwner: number;
+  readonly maxSessionsPerClient: number;
+  /** How often a client's address may send `initialize`, as in `10/min`; `off`: as often as it likes. */
+  readonly initializeRate: string;
+  /** How often a client's address may ask for sessions that are not there, as in `20/s`; `off`: as often as it likes. */
+  readonly guessRate: string;
+  /** A session that has so many listening streams open here gets no other. */
+  readonly maxStreamsPerSession: number;
   /** The proxy's own, as discovery names zones; undefined: with Cloud Map the ECS task's, else none is preferred. */
   readonly zone: string | undefined;
   /** What tells the owners of sessions apart: see owner.ts. */
@@ -160,6 +170,8 @@ const offOrSeconds = z.union(
   `${OFF_OR} from 0.1 to ${LONGEST_WAIT}`,
 );
 
+const rate = z.string(RATE).refine((value) => value === 'off' || readRate(value) !== undefined, RATE);
+
 /** Undefined where nothing is said. */
 const orNot = <T extends z.ZodType>(rule: T) => rule.optional().transform((value) => value);
 
@@ -189,6 +201,11 @@ const SCHEMA = z.object({
   onSessionLost: choice('migrate', 'not-found'),
   replay: choice('never', 'safe', 'always'),
   maxSessions: orNot(whole(1, 1_000_000_000, 'sessions')),
+  maxSessionsPerOwner: orNot(whole(1, 1_000_000, 'sessions')),
+  maxSessionsPerClient: orNot(whole(1, 1_000_000, 'sessions')),
+  initializeRate: rate,
+  guessRate: rate,
+  maxStreamsPerSession: whole(1, 1_000_000, 'streams'),
   zone: orNot(formed(/^[\w.:-]+$/, 'a name')),
   bindOwner: z.string(BIND_OWNER).transform((value, context) => readBindOwner(value) ?? wrong(context, BIND_OWNER)),
   chaosMigrate: choice('on', 'off').transform((word) => word === 'on'),
@@ -236,8 +253,10 @@ function check(read: Read, listens: boolean): Parsed {
   if (!parsed.success || all.length > 0) return { kind: 'faults', faults: all };
   const { discovery = discoveryOf(given), opsHost = parsed.data.host, drainSeconds } = parsed.data;
   // Half at least is left for what runs.
-  const { maxSessions = Infinity, lameDuckSeconds = Math.min(LAME_DUCK, drainSeconds / 2) } = parsed.data;
-  return { kind: 'config', config: { ...parsed.data, discovery, opsHost, maxSessions, lameDuckSeconds } };
+  const { lameDuckSeconds = Math.min(LAME_DUCK, drainSeconds / 2) } = parsed.data;
+  const { maxSessions = Infinity, maxSessionsPerOwner = Infinity, maxSessionsPerClient = Infinity } = parsed.data;
+  const most = { maxSessions, maxSessionsPerOwner, maxSessionsPerClient };
+  return { kind: 'config', config: { ...parsed.data, ...most, discovery, opsHost, lameDuckSeconds } };
 }
 
 function fault(issue: z.core.$ZodIssue, { given, wanted }: Read): string {

@@ -110,7 +110,7 @@ export type Fate = 'unsent' | 'gone' | 'lost' | AffinityMark;
 /** An answer of our own. `message` is a fixed sentence: nothing inside leaks. */
 export type Refusal = {
   readonly kind: 'refuse';
-  readonly status: 400 | 404 | 500 | 502 | 503 | 504 | 508;
+  readonly status: 400 | 404 | 429 | 500 | 502 | 503 | 504 | 508;
   readonly code: number;
   readonly message: string;
   /** Said to a proxy that has sent the request here, as `Mcp-Affinity-Mark`: it may go elsewhere. */
@@ -247,6 +247,8 @@ export interface Sessions {
   end(id: string): Promise<Session | undefined>;
   /** Calls `f` when another proxy has, or may have, replaced or ended the session. Returns an idempotent undo. */
   onChange(f: (id: string) => void): () => void;
+  /** Without asking: whether some proxy has it, or it was unknown a moment ago. Where this is missing, asking is cheap. */
+  known?(id: string): 'here' | 'nowhere' | 'unclear';
   /** Sessions per backend id: advisory, never throws. */
   countByBackend(): Promise<ReadonlyMap<string, number>>;
   close(): Promise<void>;
@@ -448,6 +450,8 @@ export const REDIS = {
   orders: 'mcp-affinity:orders',
   /** ZSET of what runs in a session, by the time it counts as dead. One slot with `claim`, for one script uses both. */
   busy: (hash: string) => `mcp-affinity:busy:{${hash}}`,
+  /** What a client has, or has done, that is limited: `who` it is, as a hash. */
+  limit: (what: string, who: string) => `mcp-affinity:limit:${what}:${who}`,
   /** Held by the proxy that migrates the session. */
   claim: (hash: string) => `mcp-affinity:claim:{${hash}}`,
 } as const;

@@ -23,8 +23,8 @@ export type KeeperRooms = {
   readonly token: () => string;
   /** Milliseconds. */
   readonly now: () => number;
-  /** Told that the session which the exchange opens is in the registry. */
-  readonly stored: () => void;
+  /** Told that the session which the exchange opens is in the registry; undefined: its id was taken. */
+  readonly stored: (session: Session | undefined) => void;
 };
 
 /**
@@ -136,7 +136,7 @@ function openingKeeper(
       const session = sessionOf(issued.id);
       return orUnavailable(async () => {
         const created = await sessions.create(session);
-        stored();
+        stored(created === 'created' ? session : undefined);
         return created === 'created' ? { kind: 'stored', change: 'opened', opened: session } : { kind: 'taken' };
       }, session);
     },

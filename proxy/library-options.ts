@@ -78,6 +78,22 @@ export type AffinityOptions = {
   readonly chaosMigrate?: boolean | undefined;
   /** A backend that holds so many sessions gets no new ones; all full: 503 with `Retry-After`. Default: unlimited. */
   readonly maxSessions?: number | undefined;
+  /** Sessions that one owner may have at all proxies; beyond, `initialize` gets 429 with `Retry-After`. Default: unlimited. */
+  readonly maxSessionsPerOwner?: number | undefined;
+  /** The same of one client address, as `trustProxy` tells it; of IPv6, of its /64. Default: unlimited. */
+  readonly maxSessionsPerClient?: number | undefined;
+  /**
+   * How often one client address may send `initialize`, at all proxies: `5/s` or `10/min`, so many at once, from 1/min to
+   * 1000/s, or `off`; beyond, 429 with `Retry-After`. Default: off.
+   */
+  readonly initializeRate?: string | undefined;
+  /**
+   * How often one client address may ask for sessions that are not there, or are somebody else's, at one proxy, in the form of
+   * `initializeRate`; beyond, 429 with `Retry-After`, and the registry is not asked. Default: 20/s.
+   */
+  readonly guessRate?: string | undefined;
+  /** Listening streams that a session may have open at one proxy; beyond, 429 with `Retry-After`. Default: 16. */
+  readonly maxStreamsPerSession?: number | undefined;
   /** The proxy's own zone: backends known to be in it are preferred. Default: with Cloud Map the ECS task's, else none. */
   readonly zone?: string | undefined;
   /**

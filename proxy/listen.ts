@@ -4,6 +4,7 @@ import { GONE, cancel, certain, hasNewHome, say, untouched } from './aftermath.t
 import type { Certain } from './aftermath.ts';
 import type { Attachment, SendListening } from './attachment.ts';
 import { ClientStream } from './client-stream.ts';
+import { limited } from './client-limits.ts';
 import type { Attempt, Backend, Exchange, Session, Sink } from './contract.ts';
 import { listsThatMayDiffer } from './journal.ts';
 import { noteOwner } from './owners.ts';
@@ -26,6 +27,9 @@ export async function listen(
   session: Session,
   to: Backend,
 ): Promise<Turn> {
+  if (story.stream === undefined && rooms.streams.count(session.id) >= rooms.maxStreamsPerSession) {
+    return limited(rooms, story, 'streams');
+  }
   const stream = (story.stream ??= openStream(rooms, story, session));
   // It may have been attached there already, while the session got its home, or to a later one.
   const attachment = stream.attachedTo(session) ?? (await attach(rooms, story, stream, exchange, session, to));

@@ -27,7 +27,10 @@ export async function open(rooms: Rooms, story: Story, exchange: Exchange, to: B
   const { giveBack } = story;
   const memory = new RememberingSink(story.sink, exchange, undefined, to, {
     ...rooms,
-    stored: giveBack,
+    stored(session) {
+      giveBack();
+      if (session !== undefined) for (const place of story.places) place.fill(session.id);
+    },
     tooLong: abort,
   });
   const sent = await rooms.upstream.send({ ...exchange, signal }, undefined, to, memory);

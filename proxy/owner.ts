@@ -99,6 +99,11 @@ export function standingOf(session: Session, { owner: asks }: Pick<Exchange, 'ow
   return kind === TOKEN && kindNow === TOKEN ? 'candidate' : 'stranger';
 }
 
+/** Whether it names somebody, so that what is theirs can be counted. */
+export function isSomebody(one: string | undefined): one is string {
+  return one !== undefined && partsOf(one)[1] !== NOBODY;
+}
+
 /** The session as its home's answer leaves it; the same object where it changes nothing. */
 export function afterAnswer(session: Session, { owner: asks }: Pick<Exchange, 'owner'>, status: number): Session {
   const { owner: has, challenged, ...kept } = session;

@@ -4,7 +4,7 @@ import type { Exchange, Session } from './contract.ts';
 import { SESSION_NOT_FOUND } from './decide.ts';
 import { storeChange } from './keeper.ts';
 import { lookUp } from './lookup.ts';
-import { afterAnswer, standingOf } from './owner.ts';
+import { afterAnswer, isSomebody, standingOf } from './owner.ts';
 import { refused } from './story.ts';
 import type { Rooms, Story, Turn } from './story.ts';
 
@@ -16,14 +16,27 @@ function standIn(id: string): string {
   return hash('sha256', `${SECRET} ${id}`);
 }
 
+/** Looks for a session that is not there, for as long, and with the same effects, as for any unknown id. */
+export function lookUpStandIn(rooms: Pick<Rooms, 'sessions'>, id: string): ReturnType<typeof lookUp> {
+  return lookUp(rooms, standIn(id), false);
+}
+
+/** If the id were unknown, it would not be looked for again now. */
+export function isRefusedUnseen({ sessions }: Pick<Rooms, 'sessions'>, id: string): boolean {
+  return sessions.known?.(standIn(id)) === 'nowhere';
+}
+
 /**
- * Refuses a stranger as if there were no such session: one is looked for, so that the answer takes as long. The session is
- * read again meanwhile, as its owner may have changed at another proxy. Undefined: the registry cannot be reached.
+ * Refuses a stranger as if there were no such session: one is looked for, so that the answer takes as long. A session that
+ * was opened without credentials is read again meanwhile, as its home may have asked for some at another proxy; whoever is a
+ * stranger to any other stays one. Undefined: the registry cannot be reached.
  */
-export async function refuseStranger(rooms: Rooms, story: Story, { id }: Session): Promise<Turn | undefined> {
+export async function refuseStranger(rooms: Rooms, story: Story, session: Session): Promise<Turn | undefined> {
+  const { id } = session;
+  if (isRefusedUnseen(rooms, id)) return refused(story, SESSION_NOT_FOUND);
   const [none, now] = await Promise.all([
-    lookUp(rooms, standIn(id), false),
-    story.read ? undefined : lookUp(rooms, id, true),
+    lookUpStandIn(rooms, id),
+    story.read || isSomebody(session.owner) ? session : lookUp(rooms, id, true),
   ]);
   if (none === 'unavailable' || now === 'unavailable') return undefined;
   if (now === undefined || standingOf(now, story.exchange) === 'stranger') return refused(story, SESSION_NOT_FOUND);

@@ -1,8 +1,8 @@
 /** An `initialize` that names a session: it goes to that session's home while there is one. */
-import { openedAt } from './address.ts';
+import { lookUpLimited } from './client-limits.ts';
 import type { Exchange, Session } from './contract.ts';
-import { lookUp } from './lookup.ts';
 import { standingOf } from './owner.ts';
+import { lookUpStandIn } from './owners.ts';
 import { REGISTRY_DOWN } from './refusal.ts';
 import { end } from './session-end.ts';
 import { refused } from './story.ts';
@@ -15,10 +15,11 @@ export async function reopen(rooms: Rooms, story: Story): Promise<Turn> {
   const { id, initialize } = exchange.intent;
   const ownId = rooms.issuers.none ? { ownId: id } : {};
   const anew: Exchange = { ...exchange, ...ownId, intent: { kind: 'open', initialize } };
-  const known = await lookUp(rooms, id, true);
+  const known = await lookUpLimited(rooms, story, id, true);
   // Another session can be opened without knowing: clients do not repeat an `initialize` that is answered with 503.
-  const own = known === 'unavailable' ? undefined : openedAt(exchange.path, known);
-  const found = own !== undefined && standingOf(own, exchange) !== 'stranger' ? own : undefined;
+  const there = known === undefined || known === 'unavailable' || 'retryAfter' in known ? undefined : known;
+  const found = there !== undefined && standingOf(there, exchange) !== 'stranger' ? there : undefined;
+  if (there !== undefined && found === undefined) await lookUpStandIn(rooms, id);
   story.exchange =
     found === undefined
       ? anew

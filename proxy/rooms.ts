@@ -14,6 +14,7 @@ import { HEADER } from './contract.ts';
 import type { Backend, Backends, Exchange, RawHeaders, Session, Sessions } from './contract.ts';
 import { createEjections } from './ejections.ts';
 import type { Telemetry } from './events.ts';
+import { createGuesses } from './guesses.ts';
 import { hearOf } from './heard.ts';
 import { createIssuers } from './issuers.ts';
 import { listedState } from './listed.ts';
@@ -34,6 +35,7 @@ import { TOPIC } from './sessions/lost.ts';
 import type { Rooms } from './story.ts';
 import type { TelemetryWithMetrics } from './telemetry/telemetry.ts';
 import type { SessionsByState } from './telemetry/metrics.ts';
+import { readRate } from './token-bucket.ts';
 import { createUnregister } from './unregister.ts';
 import { createUpstream } from './upstream.ts';
 import type { UpstreamOptions } from './upstream.ts';
@@ -99,18 +101,15 @@ export function buildHouse(config: Config, telemetry: TelemetryWithMetrics, give
     plans,
     quiet,
     peers,
+    quotas: registry.quotas,
     heard: hearOf(backends),
     answers: ways.answers,
     confirmations,
-    ejections: createEjections(Date.now),
-    streamless: new BoundedSet(MOST_REMEMBERED),
-    silent: new BoundedSet(MOST_REMEMBERED),
+    ...nothingYet(config),
     endings,
     issuers,
     requestStates,
     unregister: createUnregister(sessions),
-    opening: new Map(),
-    running: new Map(),
   };
   countFor(telemetry, sessions, backends);
   const stopMigrating = migrateListening(rooms);
@@ -132,6 +131,20 @@ export function buildHouse(config: Config, telemetry: TelemetryWithMetrics, give
       await ways.leave();
       await registry.close();
     },
+  };
+}
+
+/** What is remembered of backends and sessions, before anything has happened. */
+function nothingYet({
+  guessRate,
+}: Config): Pick<Rooms, 'ejections' | 'guesses' | 'streamless' | 'silent' | 'opening' | 'running'> {
+  return {
+    ejections: createEjections(Date.now),
+    guesses: createGuesses(readRate(guessRate), Date.now),
+    streamless: new BoundedSet(MOST_REMEMBERED),
+    silent: new BoundedSet(MOST_REMEMBERED),
+    opening: new Map(),
+    running: new Map(),
   };
 }
 

@@ -1,14 +1,15 @@
 /** The corridor: one exchange from its head to its last byte; the only retry loop in the program. */
-import { address, openedAt } from './address.ts';
+import { address } from './address.ts';
 import { noteNewHomeLost } from './aftermath.ts';
+import { admitOpening, countUse, leaveLimits, limited, lookUpLimited } from './client-limits.ts';
 import { asError } from './as-error.ts';
 import { forward } from './forward.ts';
 import { HEADER } from './contract.ts';
 import type { Decision, Exchange, Session, Sink } from './contract.ts';
 import { NO_SESSIONS, SESSION_NOT_FOUND, decide } from './decide.ts';
+import type { Beyond } from './guesses.ts';
 import { traceOf } from './headers.ts';
 import { hold } from './hold.ts';
-import { lookUp } from './lookup.ts';
 import { standingOf } from './owner.ts';
 import { refuseStranger } from './owners.ts';
 import { migratePlanned } from './planned.ts';
@@ -37,6 +38,7 @@ async function handle(rooms: Rooms, exchange: Exchange, sink: Sink): Promise<voi
   const story = beginStory(exchange, sink);
   const ending = await tell(rooms, story);
   story.closeStream();
+  leaveLimits(rooms, story, ending);
   if (story.heldSince !== undefined) {
     const outcome = ending.outcome === 'answered' || ending.outcome === 'lost' ? 'served' : ending.outcome;
     rooms.telemetry.record({ type: 'held', seconds: (rooms.now() - story.heldSince) / 1000, outcome });
@@ -71,13 +73,19 @@ async function tell(rooms: Rooms, story: Story): Promise<Ending> {
 async function turn(rooms: Rooms, story: Story): Promise<Turn> {
   story.turns += 1;
   if (story.turns > MAX_TURNS) return hold(rooms, story);
-  if (story.exchange.intent.kind === 'open' && story.exchange.intent.id !== undefined) return reopen(rooms, story);
+  if (story.exchange.intent.kind === 'open') {
+    const refusal = await admitOpening(rooms, story);
+    if (refusal !== undefined) return refusal;
+    if (story.exchange.intent.id !== undefined) return reopen(rooms, story);
+  }
   const found = await find(rooms, story);
   if (found === 'unavailable') return withoutRegistry(rooms, story);
+  if (found !== undefined && 'retryAfter' in found) return limited(rooms, story, 'guesses', found.retryAfter);
   if (found !== undefined && standingOf(found, story.exchange) === 'stranger') {
     return (await refuseStranger(rooms, story, found)) ?? withoutRegistry(rooms, story);
   }
   noteChange(story, found);
+  if (found !== undefined) countUse(rooms, story, found);
   const addressed = address(story.exchange, found);
   if (addressed.kind === 'later' && !story.reread) {
     story.reread = true;
@@ -115,16 +123,14 @@ async function plannedNow(rooms: Rooms, story: Story, session: Session): Promise
 }
 
 /** The registry's word, and only where the exchange names a session. */
-async function find(rooms: Rooms, story: Story): Promise<Session | undefined | 'unavailable'> {
+async function find(rooms: Rooms, story: Story): Promise<Session | undefined | 'unavailable' | Beyond> {
   const { intent } = story.exchange;
   if (intent.kind !== 'continue') return undefined;
   const { fresh } = story;
   story.fresh = false;
   story.read = fresh;
   if (rooms.issuers.isOwn(intent.id)) return undefined;
-  const found = await lookUp(rooms, intent.id, fresh);
-  if (found === undefined) rooms.issuers.unknown(intent.id);
-  return found === 'unavailable' ? found : openedAt(story.exchange.path, found);
+  return lookUpLimited(rooms, story, intent.id, fresh);
 }
 
 function isOwners(session: Session | undefined, exchange: Exchange): boolean {

@@ -19,6 +19,7 @@ import type {
 import type { Ejections } from './ejections.ts';
 import type { Endings } from './endings.ts';
 import type { Telemetry } from './events.ts';
+import type { Guesses } from './guesses.ts';
 import type { Issuers } from './issuers.ts';
 import { idsOf } from './jsonrpc.ts';
 import { refuse, statusOf } from './refusal.ts';
@@ -27,6 +28,8 @@ import type { Plans } from './plans.ts';
 import type { FirstQuestions } from './first-questions.ts';
 import type { Questions } from './questions.ts';
 import type { Quiet } from './quiet.ts';
+import type { Place } from './quotas/places.ts';
+import type { Quotas } from './quotas/quotas.ts';
 import type { RequestStates } from './request-states.ts';
 import type { Cursor, Streams } from './streams.ts';
 import type { Unregister } from './unregister.ts';
@@ -54,10 +57,14 @@ export type Rooms = {
   readonly endings: Endings;
   readonly unregister: Unregister;
   readonly peers: Peers;
+  readonly quotas: Quotas;
+  readonly guesses: Guesses;
   /** How long an exchange waits for a home before it is refused. */
   readonly holdSeconds: number;
   /** Sessions that a backend may hold before it gets no new ones. */
   readonly maxSessions: number;
+  /** Listening streams that a session may have here. */
+  readonly maxStreamsPerSession: number;
   /** The proxy's own, where it is known by now. */
   readonly zone: () => string | undefined;
   /** Whether discovery has ever named a backend of that id. */
@@ -79,6 +86,10 @@ export type Rooms = {
 };
 
 export type Story = {
+  /** An `initialize` has been counted. */
+  counted: boolean;
+  /** What is kept for the session that it opens, where sessions are limited. */
+  readonly places: Place[];
   /** What is left of the client's request: answered parts are not sent again. */
   exchange: Exchange;
   readonly sink: Sink;
@@ -145,6 +156,8 @@ export type Turn = Ending | 'again';
 
 export function beginStory(exchange: Exchange, sink: Sink): Story {
   return {
+    counted: false,
+    places: [],
     exchange,
     sink,
     seen: undefined,

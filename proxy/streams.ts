@@ -14,6 +14,8 @@ export interface Streams {
   listening(): readonly ClientStream[];
   /** The session's home has begun a stream of it, and that has not ended. */
   reaches(session: Session): boolean;
+  /** How many streams of the session there are. */
+  count(id: string): number;
   /** How many streams there are, by the id of the home that each is attached to. */
   byBackend(): ReadonlyMap<string, number>;
   /** Resolves when a stream may be attached again, with what to call when it is: all at once would drown a home. */
@@ -83,6 +85,7 @@ export function createStreams(sessions: Sessions): Streams {
     },
     listening: () => [...streams.values()].flatMap((there) => [...there].slice(0, 1)),
     reaches: (session) => of(session.id).some((stream) => stream.reaches(session)),
+    count: (id) => streams.get(id)?.size ?? 0,
     byBackend: () => countByHome(streams.values()),
     reattach: newTurns(),
     prepare: (housed, to) => preparations.prepare(housed, to),

@@ -52,7 +52,10 @@ export type CachedSessionsOptions = {
  * used: availability first. `fresh` never falls back so. When they can be heard again, `onChange` tells of every session
  * that is known, for it may have changed, and what the registry has lost is put back. Owns `store`: `close` closes it.
  */
-export function cachedSessions(store: LinkedSessions, options: CachedSessionsOptions): Sessions {
+export function cachedSessions(
+  store: LinkedSessions,
+  options: CachedSessionsOptions,
+): Sessions & { knows(id: string): boolean } {
   const {
     now = Date.now,
     maxEntries = 20_000,
@@ -95,6 +98,7 @@ export function cachedSessions(store: LinkedSessions, options: CachedSessionsOpt
       return recovery.find(id, { use: fresh ? read : () => reader.use(id), read });
     },
     ...newChanger(store, entries, counts, endings),
+    knows: (id) => entries.vouched(id) !== undefined,
     onChange: listeners.add,
     countByBackend: async () => counts.current(),
     async close() {

@@ -37,6 +37,7 @@ function levelOf(event: RoutingEvent): Level {
       return event.state === 'ignored' ? 'warn' : 'info';
     case 'suspect':
     case 'unusable-id':
+    case 'limited':
     case 'unusable':
     case 'wrong-path':
     case 'configuration':

@@ -87,6 +87,13 @@ const REASONS = [
 const VERDICTS = ['again', 'unknown'] as const satisfies readonly EventOf<'replay'>['verdict'][];
 const HELD = ['served', 'refused', 'abandoned'] as const satisfies readonly EventOf<'held'>['outcome'][];
 const HEALTH = ['alive', 'draining', 'dead'] as const satisfies readonly EventOf<'backend'>['state'][];
+const LIMITS = [
+  'owner-sessions',
+  'client-sessions',
+  'initializes',
+  'guesses',
+  'streams',
+] as const satisfies readonly EventOf<'limited'>['limit'][];
 const LOST = ['incompatible', 'policy', 'forgotten'] as const;
 /** Ours, and those that mean something in MCP; others count as their class, so that a backend cannot make up series. */
 const STATUSES = new Set([200, 202, 400, 401, 403, 404, 405, 413, 415, 429, 499, 500, 502, 503, 504]);
@@ -131,6 +138,7 @@ function createCounters(registry: Registry) {
     opened: counter('sessions_opened_total', 'Sessions opened'),
     ended: counter('sessions_ended_total', 'Sessions ended by their client'),
     lost: counter('sessions_lost_total', 'Sessions that no backend could go on with', ['cause']),
+    limited: counter('limited_total', 'Requests refused with 429, by the limit that they met', ['limit']),
     registryUp: gauge('registry_up', 'Whether the registry answers: 1 until it is seen not to'),
     discoveryUp: gauge('discovery_up', 'Whether discovery names backends: 1 until it is seen not to'),
     discoveryDown: newAge('discovery_age_seconds', 'How long discovery has named nobody: 0 while it does', registers),
@@ -170,6 +178,7 @@ function startAtZero(metrics: Counters): void {
   for (const verdict of VERDICTS) metrics.replays.inc({ verdict }, 0);
   for (const outcome of HELD) metrics.held.zero({ outcome });
   for (const cause of LOST) metrics.lost.inc({ cause }, 0);
+  for (const limit of LIMITS) metrics.limited.inc({ limit }, 0);
   for (const state of HEALTH) metrics.health.inc({ state }, 0);
   metrics.registryUp.set(1);
   metrics.discoveryUp.set(1);
@@ -197,6 +206,8 @@ function count(metrics: Counters, event: RoutingEvent): void {
     case 'session':
       if (event.change === 'lost') return metrics.lost.inc({ cause: event.cause });
       return event.change === 'opened' ? metrics.opened.inc() : metrics.ended.inc();
+    case 'limited':
+      return metrics.limited.inc({ limit: event.limit });
     case 'registry':
       return metrics.registryUp.set(event.state === 'up' ? 1 : 0);
     case 'discovery':

@@ -101,6 +101,8 @@ function kindOf(event: RoutingEvent): Kind | undefined {
       return { backend: event.backend, key: `session ${event.cause} ${event.backend ?? ''}` };
     case 'unusable-id':
       return { backend: event.backend, key: `unusable-id ${event.backend}` };
+    case 'limited':
+      return { backend: undefined, key: `limited ${event.limit}` };
     case 'fault':
       return { backend: undefined, key: `fault ${event.error.name} ${event.error.message.slice(0, 100)}` };
     case 'exchange':

@@ -176,7 +176,7 @@ describe.each([2, 3])('%i proxies', (count) => {
 });
 
 test('a proxy that is alone with its Redis asks nobody, and answers 404 at once', async () => {
-  const flow = await startFlow({ backends: ['a'], redis: true });
+  const flow = await startFlow({ backends: ['a'], redis: true, flags: ['--guess-rate', 'off'] });
   const direct = new Redis(flow.redis().url);
   onTestFinished(async () => {
     direct.disconnect();

@@ -9,6 +9,7 @@ import { newListeners } from '../../../proxy/listeners.ts';
 import { BoundedSet } from '../../../proxy/bounded.ts';
 import { createConfirmations } from '../../../proxy/confirmations.ts';
 import { createEndings } from '../../../proxy/endings.ts';
+import { createGuesses } from '../../../proxy/guesses.ts';
 import { createIssuers } from '../../../proxy/issuers.ts';
 import { createRequestStates } from '../../../proxy/request-states.ts';
 import { createUnregister } from '../../../proxy/unregister.ts';
@@ -100,6 +101,7 @@ export function newProxies(
       migrator,
       streams,
       confirmations: createConfirmations(Date.now),
+      guesses: createGuesses(undefined, Date.now),
       ejections: createEjections(Date.now),
       streamless: new BoundedSet(100),
       silent: new BoundedSet(100),
@@ -112,12 +114,14 @@ export function newProxies(
       questions,
       firstQuestions,
       peers,
+      quotas: { owners: undefined, clients: undefined, initializes: undefined },
       heard: () => true,
       answers: async () => true,
       opening: new Map(),
       running: new Map(),
       zone: () => undefined,
       maxSessions: Infinity,
+      maxStreamsPerSession: 16,
       holdSeconds: 10,
       onSessionLost: 'migrate',
       replay: 'safe',
