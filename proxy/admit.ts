@@ -36,7 +36,7 @@ export type Admitted =
 /** Why a request may not come in by its Host and Origin, whatever its path; undefined when it may. */
 export function entryFault({ rawHeaders, headers }: Head, rules: GuardRules): 400 | 403 | undefined {
   // The backend might read another one than the rule (RFC 9112, section 3.2).
-  if (headerCount(rawHeaders, 'host') !== 1) return 400;
+  if (headerCount(rawHeaders, 'host') !== 1 || headerCount(rawHeaders, 'authorization') > 1) return 400;
   return mayEnter({ host: headers.host, origin: headers.origin }, rules) ? undefined : 403;
 }
 

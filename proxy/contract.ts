@@ -67,6 +67,8 @@ export type Session = {
   readonly homedAt?: number;
   /** Whose it is, as owner.ts writes it; undefined: anybody's. */
   readonly owner?: string;
+  /** When the request came in that made the owner its owner, in milliseconds since 1970; undefined: the first one. */
+  readonly ownedAt?: number;
   /** It was opened without credentials, and its home has asked for some since. */
   readonly challenged?: boolean;
   /** The endpoint that it was opened at: at another one its id is unknown. Undefined: at any. */
@@ -185,6 +187,8 @@ export type Exchange = {
   readonly intent: Exclude<Intent, { kind: 'malformed' }>;
   /** Who asks, as owner.ts writes it; undefined: owners are not told apart. */
   readonly owner?: string | undefined;
+  /** When it came in, in milliseconds since 1970; 0 where that does not matter. */
+  readonly at?: number;
   /** A session id that the client has made up, for backends that issue none. */
   readonly ownId?: string;
   /** Aborted when the client leaves. */

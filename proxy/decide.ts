@@ -20,6 +20,8 @@ export type Circumstances = {
   readonly issuer: string | undefined;
   /** Whether discovery has ever named a backend of that id. */
   readonly heard: (id: string) => boolean;
+  /** Whether who ends the session needs no home to verify that it is theirs to end. */
+  readonly endable: boolean;
 };
 
 /** A session that homes have forgotten so often within so many milliseconds is given up: its client is to start over. */
@@ -62,7 +64,7 @@ export function decide(
   const home = listed ?? newcomer(session, given);
   const fate = given.tried.get(session.home.id);
   if (home !== undefined && (fate === undefined || fate === 'lost')) return { kind: 'forward', to: home };
-  if (intent.verb === 'end') return { kind: 'end' };
+  if (intent.verb === 'end' && given.endable) return { kind: 'end' };
   if (home !== undefined && fate === 'draining') {
     const to = given.onSessionLost === 'migrate' && given.spent === undefined ? newHome(session, given) : undefined;
     return to === undefined ? { kind: 'forward', to: home, stay: true } : migrateTo(to, session, 'drain');
@@ -114,7 +116,7 @@ function newcomer(
 /** Where a session may go that could stay: undefined where it is better off at home. */
 export function newHome(
   session: Session,
-  given: Omit<Circumstances, 'onSessionLost' | 'heard' | 'spent' | 'issuesIds' | 'issuer'>,
+  given: Omit<Circumstances, 'onSessionLost' | 'heard' | 'spent' | 'issuesIds' | 'issuer' | 'endable'>,
 ): Backend | undefined {
   const { backends, tried } = given;
   const others = backends.filter(({ id, draining }) => id !== session.home.id && !draining && isOpen(tried.get(id)));

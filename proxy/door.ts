@@ -151,7 +151,7 @@ export function refusalOf(status: keyof typeof SENTENCES): Turned {
 }
 
 const SENTENCES = {
-  400: 'Bad request: Host must be there once',
+  400: 'Bad request: Host must be there once, and Authorization once at most',
   403: 'Forbidden: this Host or Origin is not allowed',
   404: 'Not found',
   413: 'Payload too large',
@@ -178,6 +178,7 @@ function exchangeOf(
     ...(path !== undefined && { path }),
     headers: incomingHeaders(request, trustProxy),
     owner: ownerOf(request),
+    at: Date.now(),
     body: request.method === 'POST' ? body : undefined,
     intent,
     signal,

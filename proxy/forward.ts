@@ -20,7 +20,7 @@ import type { Kept } from './keeper.ts';
 import { listen } from './listen.ts';
 import type { Quiet } from './quiet.ts';
 import { open } from './open.ts';
-import { noteOwner } from './owners.ts';
+import { challenging, noteOwner } from './owners.ts';
 import { standingOf } from './owner.ts';
 import { outlasting } from './outlasting.ts';
 import { NO_ANSWER, NO_BACKEND, OUTCOME_UNKNOWN, REGISTRY_DOWN } from './refusal.ts';
@@ -54,7 +54,7 @@ export async function forward(
   story.answered = () => leave?.();
   try {
     const turn = await exchangeWith(rooms, story, exchange, session, to);
-    if (session !== undefined && turn !== 'again' && turn.outcome === 'answered') {
+    if (session !== undefined && turn !== 'again' && turn.outcome === 'answered' && turn.status < 300) {
       hearAnswers(rooms, session, story.exchange);
     }
     return turn;
@@ -115,17 +115,22 @@ async function exchangeWith(
 ): Promise<Turn> {
   if (exchange.intent.kind === 'open') return open(rooms, story, exchange, to);
   if (session === undefined) return settle(rooms, story, undefined, to, await plain(rooms, story, exchange, to));
-  if (isEnding(exchange)) await rooms.endings.begin(session.id);
   if (standingOf(session, exchange) !== 'owner') return inSession(rooms, story, exchange, session, to);
+  if (isEnding(exchange)) {
+    story.ending = true;
+    await rooms.endings.begin(session.id);
+  }
   const asked = await askBefore(rooms, story, exchange, session, to);
   return asked.kind === 'turn' ? asked.turn : inSession(rooms, story, exchange, asked.session, to);
 }
 
 async function inSession(rooms: Rooms, story: Story, exchange: Exchange, session: Session, to: Backend): Promise<Turn> {
-  const sink = withAnswered(story.sink, story.answered);
+  const { sink, settled } = challenging(rooms, session, exchange, withAnswered(story.sink, story.answered));
   if (!mayChange(exchange)) {
-    const attempt = await rooms.upstream.send(exchange, session, to, sink);
-    return settle(rooms, story, session, to, await certain(rooms, story, session, to, attempt));
+    const sent = await rooms.upstream.send(exchange, session, to, sink);
+    const attempt = await certain(rooms, story, session, to, sent);
+    await settled();
+    return settle(rooms, story, session, to, attempt);
   }
   const { signal, done, abort } = outlasting(exchange.signal, isEnding(exchange) ? ENDING_MS : 0);
   const told = { stored: story.giveBack, tooLong: abort };
@@ -134,6 +139,7 @@ async function inSession(rooms: Rooms, story: Story, exchange: Exchange, session
   done();
   const attempt = await certain(rooms, story, session, to, sent);
   const kept = await memory.settled();
+  await settled();
   if (kept.kind === 'too-long') {
     const lost = { kind: 'lost', cause: kept.cause, unanswered: idsOf(exchange) } as const;
     return afterLoss(rooms, story, session, to, lost);
@@ -183,9 +189,9 @@ function settle(
 ): Turn | Promise<Turn> {
   switch (attempt.kind) {
     case 'answered':
-      if (session !== undefined) noteOwner(rooms, session, story.exchange, attempt.status);
-      if (session !== undefined && attempt.status < 300 && attempt.doubted !== true) {
-        rooms.confirmations.confirm(session);
+      if (session !== undefined && attempt.doubted !== true) {
+        noteOwner(rooms, session, story.exchange, attempt.status);
+        if (attempt.status < 300) rooms.confirmations.confirm(session);
       }
       return { outcome: 'answered', status: attempt.status };
     case 'abandoned':
@@ -193,6 +199,8 @@ function settle(
       if (session !== undefined) rooms.confirmations.doubt(session);
       return { outcome: 'abandoned', status: 499 };
     case 'lost':
+      // The home has begun to answer.
+      if (session !== undefined && story.sink.shown === 'stream') noteOwner(rooms, session, story.exchange, 200);
       return afterLoss(rooms, story, session, to, attempt);
     case 'unsent':
     case 'marked':

@@ -58,7 +58,9 @@ const TRACEPARENT = /^(?!ff)[\da-f]{2}-(?!0{32})([\da-f]{32})-(?!0{16})[\da-f]{1
 
 /** How often a field is there, by its lower-case name. */
 export function headerCount(headers: RawHeaders, name: string): number {
-  return headers.filter((field, at) => at % 2 === 0 && field.toLowerCase() === name).length;
+  let count = 0;
+  for (let at = 0; at < headers.length; at += 2) if (isField(headers[at], name)) count += 1;
+  return count;
 }
 
 /** The same fields but those for which `drop` (given the lower-case name) says so. */
@@ -88,8 +90,8 @@ function namedByConnection(headers: RawHeaders): ReadonlySet<string> {
 }
 
 const NONE: ReadonlySet<string> = new Set();
-/** Fields that every request needs, or that we have set: naming them must not strip it of them. */
-const NEEDED = ['host', 'content-type', 'content-length', ...FORWARDING];
+/** Fields that every request needs, that we have set, or have told its owner by: naming them must not strip it of them. */
+const NEEDED = ['host', 'authorization', 'content-type', 'content-length', ...FORWARDING];
 
 /** A session's two ids; `undefined` leaves the field out. */
 export type RequestNames = {

@@ -1,7 +1,10 @@
-/** Gives a session a new home: replays its journal there, then compare-and-set; single flight per session. */
+/**
+ * Gives a session a new home: replays its journal there, then compare-and-set. Single flight per session and credentials,
+ * so that nobody waits for a backend to refuse another's.
+ */
 import type { Backend, Exchange, Migrated, MigrationReason, Migrator, Session } from './contract.ts';
 import { createHandshake } from './handshake.ts';
-import { traceOf } from './headers.ts';
+import { headerValue, traceOf } from './headers.ts';
 import { type Limit, newLimit } from './limit.ts';
 import { migrateTo } from './migration.ts';
 import type { Means, MigratorRooms } from './migration.ts';
@@ -28,20 +31,23 @@ export function createMigrator(rooms: MigratorRooms): Migrator {
     reason: MigrationReason,
     waitMs = ANSWER_MS,
   ): Promise<Migrated> {
-    for (let running = flights.get(session.id); running !== undefined; running = flights.get(session.id)) {
+    const authorization = headerValue(exchange.headers, 'authorization');
+    const key = `${session.id} ${authorization ?? ''}`;
+    for (let running = flights.get(key); running !== undefined; running = flights.get(key)) {
       const shared = await running.migrated;
-      // Another's credentials were refused, or another backend failed: ours may do.
-      const maybeOurs = shared.kind === 'unauthorized' || (shared.kind === 'failed' && running.to !== to.id);
+      // Another's credentials, in a field of their own, were refused, or another backend failed: ours may do.
+      const others = shared.kind === 'unauthorized' && authorization === undefined;
+      const maybeOurs = others || (shared.kind === 'failed' && running.to !== to.id);
       if (!maybeOurs) return shared;
     }
     const start = () => fly(means, session, to, exchange, reason, waitMs);
     // Nothing is awaited between the look and this: who comes now finds it.
     const flight = { to: to.id, migrated: inTurn(limitAt(limits, to), means, to, start) };
-    flights.set(session.id, flight);
+    flights.set(key, flight);
     try {
       return await flight.migrated;
     } finally {
-      if (flights.get(session.id) === flight) flights.delete(session.id);
+      if (flights.get(key) === flight) flights.delete(key);
     }
   }
 

@@ -50,7 +50,8 @@ export function ownerTeller<R extends Request>(
 }
 
 function subjectOf({ headers: { authorization = '' } }: Request): string {
-  if (authorization === '') return owner('subject', NOBODY);
+  // A scheme alone shows nothing.
+  if (/^\S*\s*$/.test(authorization)) return owner('subject', NOBODY);
   const claims = claimsOf(authorization);
   return claims === undefined ? owner('subject', TOKEN, authorization) : owner('subject', SUBJECT, claims);
 }
@@ -67,15 +68,18 @@ function textOf(value: string | readonly string[] | undefined): string | undefin
   return typeof value === 'string' ? value : value?.join(', ');
 }
 
-/** `iss` and `sub` of a JWT (RFC 7519, sections 3 and 4.1), where it has both. */
+/**
+ * `iss` and `sub` of a JWT (RFC 7519, sections 3 and 4.1), where it has both, and the client that it was issued to (RFC
+ * 9068, section 2.2; `azp` of OpenID Connect): servers tell a user's clients apart.
+ */
 function claimsOf(authorization: string): string | undefined {
   const [, payload] = /^(?:bearer|dpop) +[\w-]+\.([\w-]+)\.[\w-]*$/i.exec(authorization) ?? [];
   if (payload === undefined) return undefined;
   try {
     const claims: unknown = JSON.parse(Buffer.from(payload, 'base64url').toString('utf8'));
     if (!isObject(claims)) return undefined;
-    const { iss, sub } = claims;
-    return typeof iss === 'string' && typeof sub === 'string' ? JSON.stringify([iss, sub]) : undefined;
+    const { iss, sub, client_id: client = claims['azp'] } = claims;
+    return typeof iss === 'string' && typeof sub === 'string' ? JSON.stringify([iss, sub, client]) : undefined;
   } catch {
     return undefined;
   }
@@ -104,16 +108,28 @@ export function isSomebody(one: string | undefined): one is string {
   return one !== undefined && partsOf(one)[1] !== NOBODY;
 }
 
-/** The session as its home's answer leaves it; the same object where it changes nothing. */
-export function afterAnswer(session: Session, { owner: asks }: Pick<Exchange, 'owner'>, status: number): Session {
+/** Whether the owner is told by what nobody but a backend can verify: the claims of a JWT, which anybody can write. */
+export function isClaimed({ owner: has }: Session): boolean {
+  return has !== undefined && partsOf(has)[1] === SUBJECT;
+}
+
+/**
+ * The session as its home's answer leaves it; the same object where it changes nothing. Of two requests the later one
+ * says whose it is, whichever is answered first.
+ */
+export function afterAnswer(
+  session: Session,
+  { owner: asks, at = 0 }: Pick<Exchange, 'owner' | 'at'>,
+  status: number,
+): Session {
   const { owner: has, challenged, ...kept } = session;
-  if (has === undefined || asks === undefined) return session;
+  if (has === undefined || asks === undefined || at < (session.ownedAt ?? 0)) return session;
   if (has === asks) {
     const challenges = status === 401 && challenged !== true && partsOf(has)[1] === NOBODY;
     return challenges ? { ...session, challenged: true } : session;
   }
   const accepted = status >= 200 && status < 300 && standingOf(session, { owner: asks }) !== 'stranger';
-  return accepted && partsOf(has)[0] === partsOf(asks)[0] ? { ...kept, owner: asks } : session;
+  return accepted && partsOf(has)[0] === partsOf(asks)[0] ? { ...kept, owner: asks, ownedAt: at } : session;
 }
 
 function partsOf(one: string): readonly string[] {

@@ -1,7 +1,8 @@
 /** Who is not a session's owner, and how a session gets another one. */
 import { hash, randomUUID } from 'node:crypto';
-import type { Exchange, Session } from './contract.ts';
+import type { Exchange, Session, Sink } from './contract.ts';
 import { SESSION_NOT_FOUND } from './decide.ts';
+import { heldBack } from './held-back.ts';
 import { storeChange } from './keeper.ts';
 import { lookUp } from './lookup.ts';
 import { afterAnswer, isSomebody, standingOf } from './owner.ts';
@@ -45,12 +46,50 @@ export async function refuseStranger(rooms: Rooms, story: Story, session: Sessio
 }
 
 /** The home has answered the exchange. What follows is stored in the background; a registry that is away loses it. */
-export function noteOwner(
-  rooms: Pick<Rooms, 'sessions' | 'token'>,
-  session: Session,
-  exchange: Exchange,
-  status: number,
-) {
+export function noteOwner(rooms: OwnerRooms, session: Session, exchange: Exchange, status: number): void {
   if (afterAnswer(session, exchange, status) === session) return;
   void storeChange(session, (now) => afterAnswer(now, exchange, status), false, rooms);
+}
+
+type OwnerRooms = Pick<Rooms, 'sessions' | 'token'>;
+
+/**
+ * The same sink, but a challenge is shown once all proxies can know of it: the client answers it with credentials, at
+ * whichever of them. `settled` resolves when nothing is held back any more.
+ */
+export function challenging(
+  rooms: OwnerRooms,
+  session: Session,
+  exchange: Exchange,
+  sink: Sink,
+): { readonly sink: Sink; readonly settled: () => Promise<void> } {
+  if (afterAnswer(session, exchange, 401) === session) return { sink, settled: () => Promise.resolve() };
+  let settled = Promise.resolve();
+  let to = sink;
+  return {
+    settled: () => settled,
+    sink: {
+      heard: (headers) => to.heard?.(headers),
+      head(status, headers, own) {
+        if (status === 401 && own !== true) {
+          const noted = storeChange(session, (now) => afterAnswer(now, exchange, 401), false, rooms);
+          settled = noted.then(
+            () => {},
+            () => {},
+          );
+          to = heldBack(sink, settled);
+        }
+        to.head(status, headers, own);
+      },
+      event: (event) => to.event(event),
+      chunk: (bytes) => to.chunk(bytes),
+      drained: () => to.drained(),
+      end: () => to.end(),
+      cut: () => to.cut(),
+      answered: () => to.answered?.(),
+      get shown() {
+        return to.shown;
+      },
+    },
+  };
 }

@@ -26,6 +26,7 @@ export async function migratePlanned(
   try {
     const current = await rooms.sessions.find(session.id, { fresh: true });
     if (current?.epoch !== session.epoch || current.home.id !== session.home.id) return 'changed';
+    if (standingOf(current, exchange) !== 'owner') return 'stays';
     // Who has carried it out says so before he lets go of the session.
     if (!(await rooms.plans.stands(session, reason))) return 'stays';
     const migrated = await migrateToOneOf(rooms, current, first, exchange, reason);

@@ -1,6 +1,7 @@
 /** Attaches the listening streams of a session to what may become its home, those included that begin meanwhile. */
 import type { ClientStream } from './client-stream.ts';
 import type { Backend, PreparedStreams, Session } from './contract.ts';
+import { standingOf } from './owner.ts';
 
 type State = 'attached' | 'refused';
 type Preparation = { readonly housed: Session; readonly to: Backend; readonly begun: Promise<State>[] };
@@ -36,7 +37,9 @@ export function newPreparations(streamsOf: (id: string) => readonly ClientStream
   return {
     prepare(housed, to) {
       const { id, backendSessionId } = housed;
-      const preparation = { housed, to, begun: streamsOf(id).map((stream) => begin(stream, housed, to)) };
+      // One that was opened before the session had another owner stays behind.
+      const own = streamsOf(id).filter(({ exchange }) => standingOf(housed, exchange) !== 'stranger');
+      const preparation = { housed, to, begun: own.map((stream) => begin(stream, housed, to)) };
       const there = running.get(id) ?? new Map<string, Preparation>();
       running.set(id, there.set(backendSessionId, preparation));
       return { ready: () => ready(preparation), discard: () => discard(id, backendSessionId) };

@@ -1,7 +1,7 @@
 /** An `initialize` that names a session: it goes to that session's home while there is one. */
 import { lookUpLimited } from './client-limits.ts';
 import type { Exchange, Session } from './contract.ts';
-import { standingOf } from './owner.ts';
+import { isClaimed, standingOf } from './owner.ts';
 import { lookUpStandIn } from './owners.ts';
 import { REGISTRY_DOWN } from './refusal.ts';
 import { end } from './session-end.ts';
@@ -28,14 +28,19 @@ export async function reopen(rooms: Rooms, story: Story): Promise<Turn> {
   return 'again';
 }
 
-/** The session that an `initialize` names has lost its home: it opens another. */
+/**
+ * The session that an `initialize` names has lost its home: it opens another. The one before ends, unless no backend has
+ * verified whose it is; then it idles out.
+ */
 export async function openAnew(
   rooms: Rooms,
   story: Story,
   anew: Exchange,
   session: Session | undefined,
 ): Promise<Turn> {
-  if ((await end(rooms, story, session)) === 'unavailable') return refused(story, REGISTRY_DOWN);
+  if (session !== undefined && !isClaimed(session) && (await end(rooms, story, session)) === 'unavailable') {
+    return refused(story, REGISTRY_DOWN);
+  }
   story.exchange = anew;
   story.reopens = undefined;
   for (const [id, fate] of story.tried) if (fate === 'gone') story.tried.delete(id);

@@ -10,7 +10,7 @@ import { NO_SESSIONS, SESSION_NOT_FOUND, decide } from './decide.ts';
 import type { Beyond } from './guesses.ts';
 import { traceOf } from './headers.ts';
 import { hold } from './hold.ts';
-import { standingOf } from './owner.ts';
+import { isClaimed, standingOf } from './owner.ts';
 import { refuseStranger } from './owners.ts';
 import { migratePlanned } from './planned.ts';
 import { INTERNAL, REGISTRY_DOWN } from './refusal.ts';
@@ -133,8 +133,21 @@ async function find(rooms: Rooms, story: Story): Promise<Session | undefined | '
   return lookUpLimited(rooms, story, intent.id, fresh);
 }
 
-function isOwners(session: Session | undefined, exchange: Exchange): boolean {
-  return session === undefined || standingOf(session, exchange) === 'owner';
+/** A candidate whom the home cannot judge: the session waits for its owner. */
+function withoutOwner(
+  rooms: Rooms,
+  story: Story,
+  exchange: Exchange,
+  session: Session,
+  decision: Decision,
+): Turn | Promise<Turn> {
+  if (story.reopens !== undefined) return openAnew(rooms, story, story.reopens, undefined);
+  const home = rooms.backends.list().find(({ id }) => id === session.home.id);
+  if (decision.kind === 'migrate' && decision.reason === 'drain' && home !== undefined) {
+    return forward(rooms, story, askedToStay(exchange), session, home);
+  }
+  const waits = decision.kind === 'wait' || story.sink.shown === 'stream';
+  return waits ? hold(rooms, story) : refused(story, SESSION_NOT_FOUND);
 }
 
 async function decideNow(rooms: Rooms, story: Story, session: Session | undefined): Promise<Decision> {
@@ -163,9 +176,9 @@ async function decideNow(rooms: Rooms, story: Story, session: Session | undefine
     onSessionLost: rooms.onSessionLost,
     issuesIds: !rooms.issuers.none,
     issuer,
-    // Nobody but the owner makes a session migrate.
-    spent: isOwners(session, story.exchange) ? spentOn(story) : 'migrated',
+    spent: spentOn(story),
     heard: rooms.heard,
+    endable: session === undefined || !isClaimed(session),
   });
   // At once: others that were held for a backend are decided in the same moment.
   if (intent.kind === 'open' && decision.kind === 'forward') keepPlace(rooms, story, decision.to);
@@ -179,10 +192,8 @@ async function carryOut(
   exchange: Exchange,
   session: Session | undefined,
 ): Promise<Turn> {
-  // A candidate whom the home cannot judge: the session waits for its owner.
-  if (decision.kind !== 'forward' && !isOwners(session, exchange)) {
-    const waits = story.sink.shown === 'stream' || rooms.backends.list().length === 0;
-    return waits ? hold(rooms, story) : refused(story, SESSION_NOT_FOUND);
+  if (session !== undefined && standingOf(session, exchange) !== 'owner' && decision.kind !== 'forward') {
+    return withoutOwner(rooms, story, exchange, session, decision);
   }
   if (decision.kind !== 'forward' && story.reopens !== undefined) {
     return openAnew(rooms, story, story.reopens, session);

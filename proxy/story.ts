@@ -120,6 +120,8 @@ export type Story = {
   closeStream: () => void;
   /** The home has ended the session, though the registry could not be told. */
   endedAtHome: boolean;
+  /** All proxies know that it is to end its session. */
+  ending: boolean;
   /** What was asked has its answer: it does not run any more. */
   answered: () => void;
   /** The home has handed the session over, and ends the stream. */
@@ -174,6 +176,7 @@ export function beginStory(exchange: Exchange, sink: Sink): Story {
     stream: undefined,
     closeStream: () => {},
     endedAtHome: false,
+    ending: false,
     answered: () => {},
     handedOver: false,
     streamRefusals: 0,

@@ -35,6 +35,7 @@ function isRecord(value: unknown): value is SessionRecord {
       changes: 'number',
       homedAt: 'number',
       owner: 'string',
+      ownedAt: 'number',
       challenged: 'boolean',
       path: 'string',
       busyUntil: 'number',

@@ -158,7 +158,7 @@ describe('a refused one', () => {
       'with two hosts',
       'GET /echo',
       [...UPGRADE, 'Host: localhost'],
-      '400 -32000: Bad request: Host must be there once',
+      '400 -32000: Bad request: Host must be there once, and Authorization once at most',
     ],
   ])('%s', async (_what, line, lines, expected) => {
     expect(await refused(line, lines)).toBe(expected);

@@ -243,7 +243,11 @@ describe('paths that a backend might read as the MCP endpoint’s are nobody’s
 describe('the door is the same', () => {
   test.each([
     ['Origin', ['Origin: http://evil.test'], '403 -32000: Forbidden: this Host or Origin is not allowed'],
-    ['a second Host', ['Host: localhost'], '400 -32000: Bad request: Host must be there once'],
+    [
+      'a second Host',
+      ['Host: localhost'],
+      '400 -32000: Bad request: Host must be there once, and Authorization once at most',
+    ],
     [
       'a coding',
       ['Transfer-Encoding: gzip, chunked'],

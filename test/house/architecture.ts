@@ -5,10 +5,10 @@ import { posix } from 'node:path';
 export type Source = { readonly path: string; readonly text: string };
 export type Import = { readonly of: string; readonly typesOnly: boolean };
 
-const MOST_LINES = 250;
+const MOST_LINES = 300;
 /** The nouns are one page on purpose: types and what they promise, nothing that runs. */
 const LONGER: ReadonlyMap<string, number> = new Map([
-  ['proxy/contract.ts', 460],
+  ['proxy/contract.ts', 480],
   ['proxy/options.ts', 380],
   ['proxy/config.ts', 320],
 ]);
@@ -41,6 +41,7 @@ const LEVELS: readonly (readonly string[])[] = [
     'admit',
     'folding',
     'answer',
+    'held-back',
     'held-events',
     'reading',
     'stream-answer',

@@ -43,6 +43,7 @@ function given({ fates = {}, held = new Map(), ...rest }: Given = {}): Circumsta
     issuesIds: true,
     issuer: undefined,
     heard: () => true,
+    endable: true,
     ...rest,
   };
 }
@@ -117,6 +118,7 @@ describe('a session at home in a', () => {
       'migrate b',
     ],
     ['ends without its home', END, { fates: { a: 'unsent' } }, 'end'],
+    ['ends at a new home, that says whose it is', END, { fates: { a: 'unsent' }, endable: false }, 'migrate b'],
     ['is not found when it may not migrate', POST, { fates: { a: 'gone' }, onSessionLost: 'not-found' }, '404'],
     [
       'waits for its home when it may not migrate',
@@ -267,6 +269,7 @@ const anyGiven: fc.Arbitrary<Circumstances> = fc.record({
   issuesIds: fc.constant(true),
   issuer: fc.constantFrom(undefined, 'a', 'b', 'c', 'gone'),
   heard: fc.constant(() => true),
+  endable: fc.boolean(),
 });
 
 describe('laws', () => {

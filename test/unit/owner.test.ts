@@ -41,6 +41,7 @@ test.each([
   ['claims that are no JSON', 'Bearer a.b.c'],
   ['an opaque token', 'Bearer opaque'],
   ['another scheme', 'Basic YWxpY2U6cHc='],
+  ['a scheme alone', 'Bearer '],
   ['nothing', undefined],
 ])('another owner: %s', (_what, authorization) => {
   expect(standing(who(jwtOf(ALICE)), who(authorization))).toBe('stranger');
