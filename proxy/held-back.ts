@@ -4,10 +4,12 @@ import type { Sink } from './contract.ts';
 /** `settled`, which never rejects, is waited for; what comes meanwhile is kept, so it must be short. */
 export function heldBack(sink: Sink, settled: Promise<void>): Sink {
   let kept: (() => unknown)[] | undefined = [];
-  void settled.then(() => {
+  async function release(): Promise<void> {
+    await settled;
     for (const show of kept ?? []) show();
     kept = undefined;
-  });
+  }
+  void release();
   function inTurn(show: () => boolean): boolean {
     if (kept === undefined) return show();
     kept.push(show);

@@ -51,6 +51,8 @@ export function noteOwner(rooms: OwnerRooms, session: Session, exchange: Exchang
   void storeChange(session, (now) => afterAnswer(now, exchange, status), false, rooms);
 }
 
+const doNothing = (): void => undefined;
+
 type OwnerRooms = Pick<Rooms, 'sessions' | 'token'>;
 
 /**
@@ -73,10 +75,7 @@ export function challenging(
       head(status, headers, own) {
         if (status === 401 && own !== true) {
           const noted = storeChange(session, (now) => afterAnswer(now, exchange, 401), false, rooms);
-          settled = noted.then(
-            () => {},
-            () => {},
-          );
+          settled = noted.then(doNothing, doNothing);
           to = heldBack(sink, settled);
         }
         to.head(status, headers, own);
