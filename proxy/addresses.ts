@@ -65,6 +65,13 @@ function readIPv4(host: string): Address | undefined {
   return { bits: octets.reduce((sum, octet) => (sum << 8n) | BigInt(octet), 0n), length: 32 };
 }
 
+/** What one client may have all of, as a name for it: an IPv4 address, or the /64 of an IPv6 one. */
+export function siteOf(address: string): string {
+  const { bits, length } = readAddress(address) ?? {};
+  if (bits === undefined) return address;
+  return length === 128 ? `${(bits >> 64n).toString(16)}/64` : bits.toString(16);
+}
+
 function isSame(one: string, other: string): boolean {
   const [a, b] = [readAddress(one), readAddress(other)];
   return a === undefined || b === undefined ? one === other : a.length === b.length && a.bits === b.bits;

@@ -2,6 +2,7 @@
 
 import express, { type Express, type NextFunction, type Request, type Response, type Router } from 'express';
 import { SessionsUnavailable } from './contract.ts';
+import { newGuesses } from './ops/guesses.ts';
 import { type OperatorRules, onlyOperators } from './ops/operators.ts';
 
 /**
@@ -31,7 +32,7 @@ export function createOps(options: {
     if (options.ready()) response.json({ status: 'ready' });
     else response.status(503).json({ status: 'unavailable', reason: 'new exchanges are not taken now' });
   });
-  app.use(onlyOperators(options.rules));
+  app.use(onlyOperators(options.rules, newGuesses(() => performance.now())));
   app.get('/metrics', async (_request, response) => {
     let text: string;
     try {

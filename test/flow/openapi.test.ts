@@ -149,6 +149,11 @@ test('what one with a token answers whoever does not show it, and one on loopbac
   for (const [operation, path] of paths.filter(([, one]) => !isHealth(one))) {
     expect(await statusAs('evil.example', operation, path)).toBe(403);
   }
+  const headers = { authorization: 'Bearer wrong' };
+  for (let at = 0; at < 10; at += 1) await status('GET /metrics', '/metrics', { at: closed.opsUrl, headers });
+  for (const [operation, path] of paths.filter(([, one]) => !isHealth(one))) {
+    expect(await status(operation, path, { at: closed.opsUrl, headers })).toBe(429);
+  }
 });
 
 /** `fetch` does not let go of the Host that it makes. */
