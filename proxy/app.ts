@@ -6,8 +6,10 @@ import type { Duplex } from 'node:stream';
 import { admit } from './admit.ts';
 import type { AdmitRules } from './admit.ts';
 import { asError } from './as-error.ts';
+import { isCoded } from './body.ts';
 import { CODE } from './contract.ts';
 import type { Telemetry } from './events.ts';
+import { keepInOrder } from './in-order.ts';
 import { recordRefusal, refusalOf } from './door.ts';
 import type { Door } from './door.ts';
 import type { Passthrough } from './passthrough.ts';
@@ -46,18 +48,23 @@ export function createDoorServer(ways: Ways, deadlines: Deadlines = DEADLINES): 
         elsewhere !== undefined && method === 'GET' && headers.upgrade?.toLowerCase() === 'websocket',
     },
     (request, response) => {
+      if (!order.begins(request, response)) return;
       guarded(ways, response, () => {
         const admitted = admit(request, rules);
-        if (admitted.kind === 'refused') door.turnAway(request, response, admitted.status);
-        else if (admitted.kind === 'mcp') door.enter(request, response, admitted.target, admitted.path);
+        if (admitted.kind === 'refused' || isCoded(request)) {
+          order.isLast(request);
+          door.turnAway(request, response, admitted.kind === 'refused' ? admitted.status : 501);
+        } else if (admitted.kind === 'mcp') door.enter(request, response, admitted.target, admitted.path);
         else elsewhere?.enter(request, response, admitted.target);
       });
     },
   );
+  const order = keepInOrder(server);
   if (elsewhere !== undefined) {
     const upgrade = createUpgrade(ways, elsewhere);
     server.on('upgrade', (request, socket, head) => {
-      guarded(ways, socket, () => upgrade(request, socket, head));
+      if (!order.begins(request)) return void socket.destroy();
+      return guarded(ways, socket, () => upgrade(request, socket, head));
     });
   }
   return server;

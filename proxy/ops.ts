@@ -32,7 +32,12 @@ export function createOps(options: {
     if (options.ready()) response.json({ status: 'ready' });
     else response.status(503).json({ status: 'unavailable', reason: 'new exchanges are not taken now' });
   });
-  app.use(onlyOperators(options.rules, newGuesses(() => performance.now())));
+  app.use(
+    onlyOperators(
+      options.rules,
+      newGuesses(() => performance.now()),
+    ),
+  );
   app.get('/metrics', async (_request, response) => {
     let text: string;
     try {

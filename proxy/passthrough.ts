@@ -8,7 +8,6 @@ import { hostFor } from './backend-host.ts';
 import type { BackendHost } from './backend-host.ts';
 import { CODE, HEADER } from './contract.ts';
 import type { RawHeaders, Refusal } from './contract.ts';
-import { isCoded } from './body.ts';
 import { headerValue } from './headers.ts';
 import { corsOf } from './cors.ts';
 import type { Cors } from './cors.ts';
@@ -64,7 +63,6 @@ export function createPassthrough(rooms: PassthroughRooms): Passthrough {
     enter(request, response, target) {
       if (response.destroyed) return;
       const cors = corsOf(request, rooms);
-      if (isCoded(request)) return refuseHere(response, CODING, cors);
       if (request.method === 'TRACE') return refuseHere(response, TRACE, cors, ['allow', METHODS]);
       const chunked = request.headers['transfer-encoding'] !== undefined;
       prepare(request, target, rooms, chunked ? { 'transfer-encoding': 'chunked' } : {});
@@ -166,16 +164,13 @@ function telling(passingOf: (request: IncomingMessage) => Passing | undefined): 
   };
 }
 
-/** What is coded so would reach the backend as if it were not (RFC 9112, section 6.1). */
-const CODING = { status: 501, code: CODE.server, message: 'Unsupported Transfer-Encoding: only chunked is taken' };
-
 /** It shows a page what its own requests bear, and the backend's way to the client (RFC 9110, section 9.3.8). */
 const TRACE = { status: 405, code: CODE.server, message: 'Method not allowed' };
 const METHODS = 'GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS';
 
 function refuseHere(
   response: ServerResponse,
-  refusal: typeof CODING,
+  refusal: typeof TRACE,
   cors: Cors | undefined,
   extra: RawHeaders = [],
 ): void {

@@ -200,7 +200,7 @@ describe('Host and Origin', () => {
   });
 });
 
-test.each(['gzip, chunked', 'x, chunked'])('a body in the transfer coding %s: 501', async (coding) => {
+test.each(['gzip, chunked', 'x, chunked', 'xchunked'])('a body in the transfer coding %s: 501', async (coding) => {
   const before = edge.a.requests.length;
   const client = await edge.dial();
   client.send(request('POST /mcp', ['Content-Type: application/json', `Transfer-Encoding: ${coding}`]));

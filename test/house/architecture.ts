@@ -141,6 +141,7 @@ const LEVELS: readonly (readonly string[])[] = [
     'body',
     'sink',
     'head',
+    'in-order',
     'incoming',
     'passthrough',
     'agents',
