@@ -6,7 +6,8 @@ import type { Dispatcher } from 'undici';
 import { asError } from './as-error.ts';
 import { RunningAttempt } from './attempt.ts';
 import type { Ended } from './attempt.ts';
-import { withoutInterim } from './wire.ts';
+import { tameWire } from './wire.ts';
+import type { Valve } from './wire.ts';
 import type { BackendHost } from './backend-host.ts';
 import { blameOf } from './blame.ts';
 import type { RawHeaders, Upstream } from './contract.ts';
@@ -150,24 +151,26 @@ function isOurs(cause: Error & { readonly code?: string }): boolean {
 
 type Connections = {
   readonly connect: buildConnector.connector;
-  /** To be called where undici is about to write a request: `take` gets its socket. */
-  writes(take: (socket: Socket) => void): void;
+  /** To be called where undici is about to write a request: `take` gets its socket, and what holds its answer back. */
+  writes(take: Take): void;
 };
+type Take = (socket: Socket, valve: Valve) => void;
 
 function newConnections(): Connections {
   const connectTo = buildConnector({ timeout: CONNECT_MS });
-  let taker: ((socket: Socket) => void) | undefined;
-  function taken(socket: Socket): void {
-    taker?.(socket);
-    taker = undefined;
-  }
+  let taker: Take | undefined;
   return {
     connect(options, done) {
       // A certificate must be of the backend's own name, whatever `Host` says: without another, undici takes it.
       connectTo({ ...options, servername: '' }, (...made) => {
         // Undefined rather than null where there is an error, whatever the types say.
         const [error, socket] = made;
-        if (error === null) withoutInterim(socket, () => taken(socket));
+        if (error === null) {
+          const valve = tameWire(socket, () => {
+            taker?.(socket, valve);
+            taker = undefined;
+          });
+        }
         done(...made);
       });
     },
@@ -182,6 +185,19 @@ function handlerOf(
   hop: Hop,
   { connections, told: { onRotation } }: Means,
 ): Dispatcher.DispatchHandler {
+  let valve: Valve | undefined;
+  /** What has come while it waits. */
+  let waiting: (() => void)[] | undefined;
+  const inOrder = (step: () => void): void => {
+    if (waiting === undefined) step();
+    else waiting.push(step);
+  };
+  const go = (): void => {
+    const steps = waiting ?? [];
+    waiting = undefined;
+    valve?.release();
+    for (const step of steps) step();
+  };
   return {
     onRequestStart(controller) {
       const reason = new NobodyWaits('nobody waits for it any more');
@@ -189,8 +205,9 @@ function handlerOf(
       // Aborted by undici, it would be written again: to a new connection, which then idles.
       attempt.started(() => (socket === undefined ? controller.abort(reason) : socket.destroy(reason)));
       if (controller.aborted) return;
-      connections.writes((its) => {
+      connections.writes((its, itsValve) => {
         socket = its;
+        valve = itsValve;
       });
     },
     onResponseStart(controller, status) {
@@ -200,25 +217,31 @@ function handlerOf(
       if (issued === undefined || hop.session === undefined || onRotation === undefined)
         return attempt.head(status, raw);
       // What the client sends next is for the new id.
-      const go = (): void => {
-        attempt.head(status, raw);
-        controller.resume();
-      };
-      controller.pause();
+      waiting = [() => attempt.head(status, raw)];
+      valve?.hold();
       onRotation(hop.session, issued).then(go, go);
       return undefined;
     },
-    onResponseData(controller, chunk) {
-      if (attempt.data(chunk)) return;
-      const resume = (): void => {
-        attempt.resumed();
-        controller.resume();
-      };
-      controller.pause();
-      void hop.sink.drained().then(resume);
+    onResponseData(_controller, chunk) {
+      inOrder(() => {
+        if (attempt.data(chunk)) return;
+        valve?.hold();
+        const goOn = (): void => {
+          attempt.resumed();
+          valve?.release();
+        };
+        void hop.sink.drained().then(goOn);
+      });
     },
-    onResponseEnd: () => attempt.end(),
-    onResponseError: (_controller, cause) => attempt.failed(cause),
+    onResponseEnd() {
+      inOrder(() => {
+        // Another answer comes through it next.
+        valve?.release();
+        valve = undefined;
+        attempt.end();
+      });
+    },
+    onResponseError: (_controller, cause) => inOrder(() => attempt.failed(cause)),
   };
 }
 

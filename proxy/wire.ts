@@ -1,4 +1,4 @@
-/** What a backend sends, but interim answers (1xx), which nobody here has asked for (RFC 9110, section 15.2). */
+/** What is read of a backend: without interim answers (1xx), which nobody here has asked for, and not while it is held. */
 
 type Done = (error?: Error | null) => void;
 
@@ -10,29 +10,31 @@ export interface Wire {
   destroy(error: Error): unknown;
 }
 
+/** Holds back what comes next, its end included, so that the other side waits. What has come before is not held. */
+export type Valve = { hold(): void; release(): void };
+
 /** A backend that sends more of them before its answer sends nothing else. */
 const MOST = 100;
 const MOST_BYTES = 64 * 1024;
 
 /**
  * Takes the interim answers out of what is read from now on, where each request is written after the answer before has
- * ended: undici breaks a connection off at a 100, and has no bound for the others. Where there are too many, the
- * connection is destroyed. `onWrite` is told of each write, before anything is sent.
+ * ended: undici breaks a connection off at a 100, and has no bound for the others (RFC 9110, section 15.2). Where there
+ * are too many, the connection is destroyed. `onWrite` is told of each write, before anything is sent.
+ *
+ * The valve is for an answer that is read slowly: undici's own pause ends the process when the connection ends meanwhile.
  */
-export function withoutInterim(wire: Wire, onWrite: () => void): void {
+export function tameWire(wire: Wire, onWrite: () => void): Valve {
   const interim = newInterimFilter();
   const push = wire.push.bind(wire);
   const write = wire.write.bind(wire);
-  wire.write = (bytes: string | Uint8Array, how?: BufferEncoding | Done, done?: Done): boolean => {
-    onWrite();
-    interim.begin();
-    return typeof how === 'string' ? write(bytes, how, done) : write(bytes, how ?? done);
-  };
-  wire.push = (bytes, encoding) => {
+  let held: (readonly [bytes: unknown, encoding: BufferEncoding | undefined])[] | undefined;
+
+  function read(bytes: unknown, encoding?: BufferEncoding): boolean {
     if (!Buffer.isBuffer(bytes)) {
       // The end: what was held is no interim answer.
-      const held = interim.end();
-      if (held.length > 0) push(held);
+      const rest = interim.end();
+      if (rest.length > 0) push(rest);
       return push(bytes, encoding);
     }
     const left = interim.pass(bytes);
@@ -41,6 +43,27 @@ export function withoutInterim(wire: Wire, onWrite: () => void): void {
       return false;
     }
     return left.length === 0 || push(left);
+  }
+
+  wire.write = (bytes: string | Uint8Array, how?: BufferEncoding | Done, done?: Done): boolean => {
+    onWrite();
+    interim.begin();
+    return typeof how === 'string' ? write(bytes, how, done) : write(bytes, how ?? done);
+  };
+  wire.push = (bytes, encoding) => {
+    if (held === undefined) return read(bytes, encoding);
+    held.push([bytes, encoding]);
+    return false;
+  };
+  return {
+    hold() {
+      held ??= [];
+    },
+    release() {
+      const all = held ?? [];
+      held = undefined;
+      for (const [bytes, encoding] of all) read(bytes, encoding);
+    },
   };
 }
 
