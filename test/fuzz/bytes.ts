@@ -110,7 +110,7 @@ function finalBytes(shape: AnswerShape, name: string, request: Message, method: 
     .join('');
   const start = `HTTP/1.1 ${status} ${phrase}\r\n${head}`;
   const noBody = method === 'HEAD' || status === 204 || status === 304;
-  if (noBody) return `${start}\r\n`;
+  if (noBody) return framing === 'close' ? `${start}connection: close\r\n\r\n` : `${start}\r\n`;
   if (framing === 'close') return `${start}connection: close\r\n\r\n${body}`;
   if (framing === 'length') return `${start}content-length: ${body.length}\r\n\r\n${body}`;
   const end = `0\r\n${trailers.map((line) => `${line}\r\n`).join('')}\r\n`;
