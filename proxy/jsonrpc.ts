@@ -48,6 +48,13 @@ function isId(value: unknown): value is JsonRpcId {
   return typeof value === 'string' || typeof value === 'number';
 }
 
+/** The request that a `notifications/cancelled` takes back. */
+export function withdrawnBy(message: JsonRpcMessage): JsonRpcId | undefined {
+  if (!('method' in message) || message.method !== 'notifications/cancelled') return undefined;
+  const id = message.params?.['requestId'];
+  return isId(id) ? id : undefined;
+}
+
 function messageIn(value: unknown): JsonRpcMessage | undefined {
   if (isMessage(value)) return value;
   if (!isObject(value) || value['jsonrpc'] !== '2.0') return undefined;

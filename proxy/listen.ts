@@ -156,6 +156,9 @@ function listeningSink(rooms: Rooms, story: Story, session: Session): Sink {
       if (rooms.now() - since < FIRST_MS) rooms.firstQuestions.hear(session, request);
       rooms.questions.asked(session, request);
     },
+    withdrew(question) {
+      rooms.questions.answered(session.id, question);
+    },
     handedOver() {
       story.handedOver = true;
     },

@@ -1,11 +1,10 @@
 /** Asks the registry for a session. */
 import { SessionsUnavailable } from './contract.ts';
-import type { Session } from './contract.ts';
-import type { Rooms } from './story.ts';
+import type { Session, Sessions } from './contract.ts';
 
 /** `fresh` passes over what this proxy knows. */
 export async function lookUp(
-  { sessions }: Pick<Rooms, 'sessions'>,
+  { sessions }: { readonly sessions: Pick<Sessions, 'find'> },
   id: string,
   fresh: boolean,
 ): Promise<Session | undefined | 'unavailable'> {

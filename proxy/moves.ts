@@ -15,7 +15,7 @@ export type MovesRooms = Omit<MigratorRooms, 'prepareStreams' | 'moved'> &
 export function openMoves(rooms: MovesRooms) {
   const streams = createStreams(rooms.sessions);
   const everywhere = createPeerStreams(streams, rooms.peers, STREAMS_MS);
-  const questions = createQuestions(rooms.activity, rooms.peers, streams);
+  const questions = createQuestions(rooms.activity, rooms.peers, streams, rooms.sessions);
   const firstQuestions = createFirstQuestions({ ...rooms, questions, streams });
   const migrator = createMigrator({
     ...rooms,

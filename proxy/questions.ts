@@ -1,16 +1,19 @@
 /** What homes have asked clients over their listening streams: a session is not quiet before it is answered. */
 import { hash as digest } from 'node:crypto';
 import { BoundedMap } from './bounded.ts';
-import type { Activity, JsonRpcId, JsonRpcRequest, Peers, Session } from './contract.ts';
+import type { Activity, JsonRpcId, JsonRpcRequest, Peers, Session, Sessions } from './contract.ts';
 import { newListeners } from './listeners.ts';
+import { lookUp } from './lookup.ts';
 import { ignoreOutage } from './quiet.ts';
 import type { Streams } from './streams.ts';
 
 export interface Questions {
   /** The home has asked the client, who may take his time. A ping asks for nothing, but is waited for as well. */
   asked(session: Session, question: JsonRpcRequest): void;
-  /** The client has answered, and the home has taken the answer. */
+  /** The client has answered, and the home has taken the answer; or the home waits for it no longer. */
   answered(session: string, question: JsonRpcId): void;
+  /** The session has ended, and its questions with it. */
+  ended(session: string): void;
   /** Questions without an answer that came from another home than of this epoch; they are forgotten. */
   takeDead(session: Session): readonly JsonRpcId[];
   /** The epoch in which the session was asked last, here; undefined: never, or long ago. */
@@ -30,7 +33,12 @@ const MOST = 20_000;
 /** To the proxy that holds the stream it came on. */
 const ANSWERED = 'question-answered';
 
-export function createQuestions(activity: Activity, peers: Peers, streams: Pick<Streams, 'named'>): Questions {
+export function createQuestions(
+  activity: Activity,
+  peers: Peers,
+  streams: Pick<Streams, 'named'>,
+  sessions: Pick<Sessions, 'find' | 'onChange'>,
+): Questions {
   const open = newOpenQuestions(activity);
   const askedIn = new BoundedMap<string, number>(MOST);
   const answers = newListeners<string>();
@@ -42,12 +50,20 @@ export function createQuestions(activity: Activity, peers: Peers, streams: Pick<
     return isOurs;
   }
 
-  const undo = peers.on(ANSWERED, ({ hash, question }) => {
-    const session = typeof hash === 'string' ? streams.named(hash) : undefined;
-    if (typeof question !== 'string' && typeof question !== 'number') return undefined;
-    if (session !== undefined) answered(session.id, question);
-    return undefined;
-  });
+  /** Another proxy may have ended the session. */
+  async function changed(session: string): Promise<void> {
+    if (open.any(session) && (await lookUp({ sessions }, session, false)) === undefined) open.closeAll(session);
+  }
+
+  const undo = [
+    sessions.onChange((session) => void changed(session)),
+    peers.on(ANSWERED, ({ hash, question }) => {
+      const session = typeof hash === 'string' ? streams.named(hash) : undefined;
+      if (typeof question !== 'string' && typeof question !== 'number') return undefined;
+      if (session !== undefined) answered(session.id, question);
+      return undefined;
+    }),
+  ];
 
   return {
     asked(session, { id, method }) {
@@ -57,11 +73,12 @@ export function createQuestions(activity: Activity, peers: Peers, streams: Pick<
     answered(session, question) {
       if (!answered(session, question)) peers.tell(ANSWERED, { hash: digest('sha256', session), question });
     },
+    ended: (session) => open.closeAll(session),
     takeDead: (session) => open.takeDead(session),
     askedIn: (session) => askedIn.get(session),
     allAnswered: (session, epoch) => (askedIn.get(session) ?? -1) >= epoch && !open.has(session, epoch),
     onAnswer: answers.add,
-    close: undo,
+    close: () => undo.forEach((one) => one()),
   };
 }
 
@@ -89,6 +106,10 @@ function newOpenQuestions(activity: Activity) {
       open.set(question, { epoch, timer: setTimeout(() => close(id, question), QUESTION_LIFE).unref() });
       activity.enter(id, nameOf(question)).catch(ignoreOutage);
     },
+    closeAll(session: string): void {
+      for (const question of questions.get(session)?.keys() ?? []) close(session, question);
+    },
+    any: (session: string): boolean => questions.has(session),
     /** Of this epoch or a later one. */
     has: (session: string, epoch: number): boolean =>
       [...(questions.get(session)?.values() ?? [])].some((one) => one.epoch >= epoch),

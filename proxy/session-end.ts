@@ -82,7 +82,13 @@ export function endAsDirectly(story: Story): Ending {
 }
 
 /** A DELETE that has not ended its session: what happens to that from now on is as before. */
-export function noteEnding({ endings }: Rooms, story: Story, { intent }: Exchange, { status }: Ending): void {
-  if (intent.kind !== 'continue' || !story.ending) return;
-  if (status >= 300 && !story.endedAtHome) endings.failed(intent.id);
+export function noteEnding(
+  { endings, questions }: Rooms,
+  story: Story,
+  { intent }: Exchange,
+  { status }: Ending,
+): void {
+  if (intent.kind !== 'continue' || intent.verb !== 'end') return;
+  if (status < 300 || story.endedAtHome) questions.ended(intent.id);
+  else if (story.ending) endings.failed(intent.id);
 }

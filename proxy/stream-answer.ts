@@ -79,7 +79,7 @@ export function streamAnswer(reading: Reading, status: number): Answer {
   };
 }
 
-/** Whether an event of a listening stream may hold a request of the server: others there need not be read. */
+/** Whether an event of a listening stream may ask the client, or withdraw a question: others there need not be read. */
 function mayAsk(data: string | undefined): boolean {
-  return data !== undefined && data.includes('"id"') && data.includes('"method"');
+  return data !== undefined && data.includes('"method"') && (data.includes('"id"') || data.includes('"requestId"'));
 }

@@ -2,8 +2,8 @@
 import { hash as digest } from 'node:crypto';
 import type { ClientStream } from './client-stream.ts';
 import { HAND_OVER, SessionsUnavailable } from './contract.ts';
-import type { Backend, JsonRpcRequest, PreparedStreams, Session, Sessions, Sink } from './contract.ts';
-import { isRequest } from './jsonrpc.ts';
+import type { Backend, JsonRpcId, JsonRpcRequest, PreparedStreams, Session, Sessions, Sink } from './contract.ts';
+import { isRequest, withdrawnBy } from './jsonrpc.ts';
 import { newListeners } from './listeners.ts';
 import { newPreparations } from './prepared-streams.ts';
 
@@ -149,6 +149,8 @@ export type Heard = {
   mark(id: string): void;
   /** The server asks the client something. */
   asked(request: JsonRpcRequest): void;
+  /** The server waits for the answer no longer. */
+  withdrew(question: JsonRpcId): void;
   /** The home hands the session over: its stream ends now. */
   handedOver(): void;
 };
@@ -162,7 +164,11 @@ export function heldOpen(sink: Sink, heard: Heard): Sink {
     },
     event(event) {
       if (event.id !== undefined) heard.mark(event.id);
-      for (const message of event.messages) if (isRequest(message)) heard.asked(message);
+      for (const message of event.messages) {
+        const withdrawn = withdrawnBy(message);
+        if (withdrawn !== undefined) heard.withdrew(withdrawn);
+        if (isRequest(message)) heard.asked(message);
+      }
       // Between the home and us; nobody else need hear of it.
       if (event.raw.length <= MARK.length + 4 && event.raw.includes(MARK)) {
         heard.handedOver();

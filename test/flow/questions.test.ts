@@ -1,6 +1,9 @@
 /** An unanswered question of the server keeps its session at home while that drains, whichever proxy hears the answer. */
 
-import { expect, onTestFinished, test } from 'vitest';
+import { createHash } from 'node:crypto';
+import { Redis } from 'ioredis';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { REDIS } from '../../proxy/contract.ts';
 import { rawOpen, rawPost } from '../house/by-hand.ts';
 import { type TestProxy, startProxy } from '../house/flow.ts';
 import { type Home, startHome } from '../house/homes.ts';
@@ -63,4 +66,37 @@ test.each([1, 2])('%i proxies', async (count) => {
   const { status } = await rawPost(last.url, ANSWER, { 'mcp-session-id': asked });
   expect([status, home.answers, other.answers]).toEqual([202, [{ jsonrpc: '2.0', ...ANSWER }], []]);
   await until('it has migrated', async () => (await ask(asked)).includes(other.id));
+});
+
+describe('a question that nobody will answer is forgotten, in Redis too', () => {
+  async function ask() {
+    const home = await startHome();
+    onTestFinished(() => home.close());
+    const redis = await startRedis();
+    onTestFinished(() => redis.close());
+    const direct = new Redis(redis.url);
+    onTestFinished(() => direct.disconnect());
+    const proxies = [await startProxy([home.origin], ['--redis', redis.url])];
+    proxies.push(await startProxy([home.origin], ['--redis', redis.url]));
+    for (const one of proxies) onTestFinished(() => one.stop());
+    const id = await openAt(proxies[0]!);
+    const key = REDIS.busy(createHash('sha256').update(id).digest('hex'));
+    const open = (count: number) =>
+      until(`${count} questions are open`, async () => (await direct.zcard(key)) === count && 'so it is');
+    home.tell(id, QUESTION);
+    await open(1);
+    return { home, id, proxies, open };
+  }
+
+  test('when the server withdraws it', async () => {
+    const { home, id, open } = await ask();
+    home.tell(id, { method: 'notifications/cancelled', params: { requestId: QUESTION.id, reason: 'too late' } });
+    expect(await open(0)).toBe('so it is');
+  });
+
+  test.each([0, 1])('when the client ends its session, at proxy %i', async (at) => {
+    const { id, proxies, open } = await ask();
+    const { status } = await fetch(proxies[at]!.url, { method: 'DELETE', headers: { 'mcp-session-id': id } });
+    expect([status, await open(0)]).toEqual([200, 'so it is']);
+  });
 });

@@ -42,7 +42,7 @@ function newProxy(sessions: ReturnType<typeof memorySessions>, peers: Peers, lis
   };
   const activity = memoryActivity();
   const quiet = createQuiet(activity, () => false, token);
-  const questions = createQuestions(activity, peers, streams);
+  const questions = createQuestions(activity, peers, streams, sessions);
   const first = createFirstQuestions({ questions, quiet, streams, peers, sessions, token, now: Date.now });
   const asks = (by: Session, id: number, method = 'roots/list'): void => {
     const question = { jsonrpc: '2.0', id, method } as const;

@@ -89,7 +89,7 @@ export function newProxies(
     plans.onChange(() => quiet.watchedMore());
     const streams = createStreams(sessions);
     const peers = noPeers();
-    const questions = createQuestions(activity, peers, streams);
+    const questions = createQuestions(activity, peers, streams, sessions);
     const firstQuestions = createFirstQuestions({ ...shared, peers, quiet, questions, streams });
     const migrator = createMigrator({
       ...shared,
