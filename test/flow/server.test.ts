@@ -75,7 +75,7 @@ describe('the tools', () => {
     const hinted = (hint: 'readOnlyHint' | 'idempotentHint') =>
       tools.filter(({ annotations }) => annotations?.[hint]).map(({ name }) => name);
     expect(hinted('readOnlyHint')).toEqual(['ping', 'get_session_value', 'get_session_state']);
-    expect(hinted('idempotentHint')).toEqual(['set_session_value', 'safe_effect']);
+    expect(hinted('idempotentHint')).toEqual(['set_session_value', 'safe_effect', 'safe_load']);
     const rest = ['counter', 'slow', 'confirm', 'log', 'touch_resource', 'effect'];
     expect(tools.map(({ name }) => name)).toEqual(expect.arrayContaining(rest));
   });

@@ -22,6 +22,8 @@ export type ProxyProcess = {
   /** The same in every life. */
   readonly port: number;
   readonly opsPort: number;
+  /** Of the life that runs or ran last. */
+  readonly pid: number;
   /** What it has logged, over all its lives. */
   readonly lines: readonly z.infer<typeof LINE>[];
   readonly signal: (name: NodeJS.Signals) => void;
@@ -34,19 +36,20 @@ export type ProxyProcess = {
   readonly close: () => Promise<void>;
 };
 
-/** `nodeFlags` are Node's own. */
-export async function startProxyProcess(
-  flags: readonly string[],
-  nodeFlags: readonly string[] = [],
-): Promise<ProxyProcess> {
+/** `node`: flags of Node itself. */
+export async function startProxyProcess(flags: readonly string[], node: readonly string[] = []): Promise<ProxyProcess> {
   const [port, opsPort] = [await freePort(), await freePort()];
   const lines: z.infer<typeof LINE>[] = [];
   let child: ChildProcess;
   let exited: Promise<number | string>;
 
   async function start(): Promise<void> {
-    const args = [...nodeFlags, CLI, '--port', String(port), '--ops-port', String(opsPort), ...flags];
-    const life = spawn(process.execPath, args, { env: CHILD_ENV, stdio: ['ignore', 'pipe', 'inherit'] });
+    const args = [...node, CLI, '--port', String(port), '--ops-port', String(opsPort), ...flags];
+    const life = spawn(process.execPath, args, { env: CHILD_ENV, stdio: ['ignore', 'pipe', 'pipe'] });
+    createInterface(life.stderr).on('line', (line) => {
+      // What Node says of an inspector, where its flags asked for one.
+      if (!/debugger/i.test(line)) process.stderr.write(`${line}\n`);
+    });
     child = life;
     running.add(life);
     exited = once(life, 'exit').then(([code, name]: unknown[]) => {
@@ -62,6 +65,9 @@ export async function startProxyProcess(
   return {
     port,
     opsPort,
+    get pid() {
+      return child.pid ?? 0;
+    },
     lines,
     signal: (name) => void child.kill(name),
     exit: () => soon('the exit', exited, DEADLINE),

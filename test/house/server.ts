@@ -81,11 +81,37 @@ const offerEffects: DemoOptions['extend'] = (server, task) => {
     moment = when;
     return answer(task, `dies=${when}`);
   });
+  offerLoads(server, task);
   let initialized = false;
   server.server.oninitialized = () => {
     initialized = true;
   };
   server.registerTool('told', {}, () => answer(task, `initialized=${initialized}`));
+};
+
+/** Milliseconds that a client has for a question: it may have been lost with the stream it was sent on. */
+const QUESTION_MS = 5_000;
+
+/** `effect` with long arguments and answers, and questions beside elicitation, on the call's own stream or the session's. */
+function offerLoads(...[server, task]: Parameters<NonNullable<DemoOptions['extend']>>): void {
+  const inputSchema = { key: z.string(), text: z.string().default(''), bytes: z.int().min(0).default(0) };
+  const run = ({ key, bytes }: { key: string; bytes: number }) => {
+    appendFileSync(ledger!, `${key}\t${task.id}\n`);
+    return answer(task, `effect=${key} ${'x'.repeat(bytes)}`, { key });
+  };
+  server.registerTool('load', { inputSchema }, run);
+  server.registerTool('safe_load', { inputSchema, annotations: { idempotentHint: true } }, run);
+  const about = { what: z.enum(['sampling', 'roots']), listening: z.boolean() };
+  server.registerTool('ask', { inputSchema: about }, async ({ what, listening }, { requestId }) => {
+    const how = { timeout: QUESTION_MS, ...(!listening && { relatedRequestId: requestId }) };
+    const asked = what === 'roots' ? server.server.listRoots({}, how) : server.server.createMessage(SAMPLING, how);
+    return answer(task, await asked.then(() => 'answered').catch(() => 'unanswered'));
+  });
+}
+
+const SAMPLING = {
+  messages: [{ role: 'user' as const, content: { type: 'text' as const, text: 'Shall we go on?' } }],
+  maxTokens: 10,
 };
 
 process.exitCode = await serve(process.env, offerEffects);
