@@ -16,11 +16,16 @@ import type { CheckOptions } from './backends/health.ts';
 import { LOOK_EVERY_MS, redisMarks } from './backends/shared-marks.ts';
 import { lookAtStrangers } from './backends/strangers.ts';
 import { staticBackends } from './backends/static.ts';
+import type { AskUse, BackendSessions } from './backend-sessions.ts';
 import type { Config } from './config.ts';
 import { REDIS } from './contract.ts';
 import type { Activity, Backends, JsonObject, Peers, Sessions } from './contract.ts';
 import type { Telemetry } from './events.ts';
+import { createInUse } from './in-use.ts';
+import type { InUse } from './in-use.ts';
 import { lentBackends, lentSessions } from './lent.ts';
+import { NOT_KEPT } from './orphans.ts';
+import type { Kept } from './orphans.ts';
 import { noPeers } from './peers/memory.ts';
 import { redisPeers } from './peers/redis.ts';
 import { WATCHED_MS } from './plans.ts';
@@ -35,6 +40,7 @@ import { memorySessions } from './sessions/memory.ts';
 import { recallingSessions } from './sessions/recall.ts';
 import { redisSessions } from './sessions/redis.ts';
 import { readRate } from './token-bucket.ts';
+import type { Serving } from './sessions/use.ts';
 import { within } from './within.ts';
 
 /** What proxies share, or one proxy keeps in memory. */
@@ -42,6 +48,10 @@ export type Registry = {
   readonly sessions: Sessions;
   /** The same for operators; undefined where the sessions are kept in a way of somebody's own. */
   readonly byHash: SessionsByHash | undefined;
+  readonly backendSessions: Kept;
+  /** What is swept; undefined where sessions are kept in a way of somebody's own. */
+  readonly swept: BackendSessions | undefined;
+  readonly use: AskUse;
   /** Ids of backends that are ordered to drain. */
   readonly drains: Marks;
   /** Hashes of sessions that are ordered to migrate. */
@@ -51,6 +61,8 @@ export type Registry = {
   readonly activity: Activity;
   readonly peers: Peers;
   readonly quotas: Quotas;
+  /** Sessions that do not idle out now. */
+  readonly inUse: InUse;
   /** Milliseconds until every proxy has read what one has written. */
   readonly settleMs: number;
   close(): Promise<void>;
@@ -66,11 +78,15 @@ export function openRegistry(
   own: Sessions | undefined,
   onAnswers: (answers: readonly JsonObject[]) => void,
 ): Registry {
-  const { redis: url, sessionTtl } = config;
+  const { redis: url, sessionTtl, sessionMaxAge } = config;
   const redis = url === undefined ? undefined : connectRedis({ url, record });
   const peers = redis === undefined ? noPeers() : redisPeers(redis, { record });
-  const { sessions, byHash } =
-    own === undefined ? openSessions(redis, sessionTtl, { peers, onAnswers }) : { sessions: lentSessions(own, record) };
+  const serving: Serving = { has: (id) => inUse.has(id), calls: (id) => inUse.calls(id) };
+  const { sessions, byHash, swept, use } =
+    own === undefined
+      ? openSessions(redis, { sessionTtl, sessionMaxAge }, { peers, onAnswers, serving })
+      : { sessions: lentSessions(own, record), use: usedHere(serving) };
+  const inUse = createInUse({ ttlMs: sessionTtl * 1000, renew: (id) => sessions.find(id), now: Date.now });
   const marks = (key: string, lifeMs?: number): Marks =>
     redis === undefined ? memoryMarks() : redisMarks(redis, key, lifeMs === undefined ? {} : { lifeMs });
   const [drains, orders, watched] = [marks(REDIS.drains), marks(REDIS.orders), marks(REDIS.watched, WATCHED_MS)];
@@ -86,14 +102,19 @@ export function openRegistry(
     sessions: countedSessions(sessions, quotas),
     byHash,
     quotas,
+    backendSessions: swept ?? NOT_KEPT,
+    swept,
+    use,
     drains,
     orders,
     watched,
     activity,
     peers,
+    inUse,
     // More than two of their looks.
     settleMs: redis === undefined ? 0 : 2.5 * LOOK_EVERY_MS,
     async close() {
+      inUse.close();
       peers.close();
       activity.close();
       drains.close();
@@ -107,20 +128,32 @@ export function openRegistry(
 
 function openSessions(
   redis: RedisConnection | undefined,
-  ttlSeconds: number,
-  others: Required<Pick<CachedSessionsOptions, 'peers' | 'onAnswers'>>,
-): Pick<Registry, 'sessions' | 'byHash'> {
+  { sessionTtl: ttlSeconds, sessionMaxAge: maxAgeSeconds }: Pick<Config, 'sessionTtl' | 'sessionMaxAge'>,
+  others: Required<Pick<CachedSessionsOptions, 'peers' | 'onAnswers'>> & { readonly serving: Serving },
+): Pick<Registry, 'sessions' | 'byHash' | 'swept' | 'use'> {
   if (redis === undefined) {
-    const sessions = memorySessions({ ttlSeconds });
-    return { sessions: recallingSessions(sessions, { knows: () => true, ...others }), byHash: sessions.byHash };
+    const { backendSessions: swept, ...sessions } = memorySessions({ ttlSeconds, maxAgeSeconds });
+    return {
+      sessions: recallingSessions(sessions, { knows: () => true, ...others }),
+      byHash: sessions.byHash,
+      swept,
+      use: usedHere(others.serving),
+    };
   }
-  const store = redisSessions({ redis, ttlSeconds });
+  const { backendSessions: swept, ...store } = redisSessions({ redis, ttlSeconds, maxAgeSeconds });
   const cached = cachedSessions(store, { ttlSeconds, ...others });
   const { link } = redis;
   return {
     sessions: recallingSessions(cached, { ...others, knows: (id) => cached.knows(id), link }),
     byHash: store.byHash,
+    swept,
+    use: cached.use,
   };
+}
+
+/** By a proxy that has nobody to ask. */
+function usedHere({ calls }: Serving): AskUse {
+  return async (ids) => ({ lives: new Set(), calls: new Set(ids.filter(calls)) });
 }
 
 export type Discovery = {

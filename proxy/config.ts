@@ -43,6 +43,8 @@ export type Config = {
   readonly redis: readonly string[] | undefined;
   /** Idle life of a session. */
   readonly sessionTtl: number;
+  /** After which a session ends though it is used; undefined: never. */
+  readonly sessionMaxAge: number | undefined;
   /** How long an exchange waits for a home; 0 refuses at once. */
   readonly holdSeconds: number;
   /** How long a backend may take to begin its answer, or to go on with a body; undefined is without end. */
@@ -164,11 +166,11 @@ const webOrigin = z
 const choice = <const T extends string>(...of: readonly T[]) =>
   z.enum(of, of.join(', ').replace(/, (\w[\w-]*)$/, ' or $1'));
 
+/** The rule says itself that `off` is one too. */
+const offOr = <T extends z.ZodType>(rule: T, expected: string) =>
+  z.union([z.literal('off').transform(() => undefined), rule], expected);
 const OFF_OR = 'off, or seconds';
-const offOrSeconds = z.union(
-  [z.literal('off').transform(() => undefined), number(0.1, LONGEST_WAIT, OFF_OR)],
-  `${OFF_OR} from 0.1 to ${LONGEST_WAIT}`,
-);
+const offOrSeconds = offOr(number(0.1, LONGEST_WAIT, OFF_OR), `${OFF_OR} from 0.1 to ${LONGEST_WAIT}`);
 
 const rate = z.string(RATE).refine((value) => value === 'off' || readRate(value) !== undefined, RATE);
 
@@ -194,6 +196,10 @@ const SCHEMA = z.object({
   healthPath: orNot(path),
   redis: orNot(redisUrls),
   sessionTtl: whole(1, LONGEST_LIFE, 'whole seconds'),
+  sessionMaxAge: offOr(
+    whole(1, LONGEST_LIFE, 'off, or whole seconds'),
+    `off, or whole seconds from 1 to ${LONGEST_LIFE}`,
+  ),
   holdSeconds: seconds,
   answerSeconds: offOrSeconds,
   commentSeconds: offOrSeconds,

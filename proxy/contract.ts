@@ -440,6 +440,11 @@ export const REDIS = {
   /** ZSET of session hashes by the time their idle life ends: advisory. */
   held: (backend: string) => `mcp-affinity:held:${backend}`,
   changes: 'mcp-affinity:changes',
+  /** Named anew when Redis has lost everything; and the proxy that closes what backends hold for nobody. */
+  memory: 'mcp-affinity:memory',
+  sweeper: 'mcp-affinity:sweeper',
+  /** ZSET of what the backend holds, sealed, by the time to see whether that is to be closed. */
+  backendSessions: (backend: string) => `mcp-affinity:backend-sessions:${backend}`,
   /** ZSET of the proxies that live, by how many signs of life each has given. */
   peers: 'mcp-affinity:peers',
   /** Channel of what each proxy sends to all others. */

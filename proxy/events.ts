@@ -36,7 +36,8 @@ export type RoutingEvent =
   | { readonly type: 'held'; readonly seconds: number; readonly outcome: 'served' | 'refused' | 'abandoned' }
   /** `late`: a new home had not begun a stream in time, and the migration went on. */
   | { readonly type: 'stream'; readonly change: 'opened' | 'reattached' | 'closed' | 'late' }
-  | { readonly type: 'session'; readonly change: 'opened' | 'ended' }
+  /** `expired`: it was too old, and has ended before its next exchange. */
+  | { readonly type: 'session'; readonly change: 'opened' | 'ended' | 'expired' }
   /**
    * `forgotten`: homes that can be reached do not know it again and again; `likely` says why that may be, `backend` where.
    */
@@ -48,6 +49,8 @@ export type RoutingEvent =
       readonly origin?: string;
       readonly likely?: string;
     }
+  /** Sessions that had idled out, or were too old, and what became of all that backends still held of those that are over. */
+  | ({ readonly type: 'sweep'; readonly expired: number } & { readonly [outcome in SweepOutcome]: number })
   /** An `initialize` was refused: the backend issued a session id that no client could send back. */
   | { readonly type: 'unusable-id'; readonly backend: string; readonly cause: string }
   /** A client was refused with 429: it has, or asks for, more than it may. */
@@ -94,6 +97,9 @@ export type RoutingEvent =
   | { readonly type: 'stopped'; readonly clean: boolean }
   /** A bug: the exchange got a 500, the process goes on. */
   | { readonly type: 'fault'; readonly error: Error };
+
+/** `unknown`: the backend did not know it any more; `refused`: it wants credentials, or closes none; `failed`: given up. */
+export type SweepOutcome = 'closed' | 'unknown' | 'refused' | 'failed';
 
 /** The one way out for metrics and logs. Never throws. */
 export interface Telemetry {

@@ -13,6 +13,7 @@ import {
 } from './aftermath.ts';
 import type { Certain } from './aftermath.ts';
 import { askBefore } from './ask-before.ts';
+import { backendSessionOf } from './backend-sessions.ts';
 import { isTimeout } from './blame.ts';
 import type { Attempt, Backend, Exchange, Session, Sink } from './contract.ts';
 import { idsOf, isRequest, isResponse, messagesOf } from './jsonrpc.ts';
@@ -151,6 +152,7 @@ async function inSession(rooms: Rooms, story: Story, exchange: Exchange, session
     void rooms.unregister(session.id, (ended) => sayGoodbye(rooms, story, session, ended));
   }
   if (kept.kind !== 'stored') return notKept(story, kept);
+  if (kept.change === 'ended') rooms.backendSessions.closed(backendSessionOf(session));
   sayGoodbye(rooms, story, session, kept.ended);
   if (kept.change !== undefined) rooms.telemetry.record({ type: 'session', change: kept.change });
   return settle(rooms, story, session, to, attempt);

@@ -52,6 +52,11 @@ export type AffinityOptions = {
   readonly sessions?: Sessions | undefined;
   /** Seconds that an idle session lives, whole ones from 1. Default: 86400. */
   readonly sessionTtl?: number | undefined;
+  /**
+   * Whole seconds from 1 after which a session ends though it is used, so that its client starts over: before its next
+   * exchange, and not while a call of it runs; or `off`. Default: off.
+   */
+  readonly sessionMaxAge?: number | 'off' | undefined;
   /** Seconds that an exchange waits for a home before 503; 0 refuses at once. Default: 10. */
   readonly holdSeconds?: number | undefined;
   /**

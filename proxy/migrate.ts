@@ -19,7 +19,7 @@ import { createKnows } from './ping.ts';
 const AT_ONCE = 16;
 
 export function createMigrator(rooms: MigratorRooms): Migrator {
-  const orphans = createOrphans(rooms.upstream, rooms.backends, rooms.now);
+  const orphans = createOrphans(rooms.upstream, rooms.backends, rooms.now, rooms.backendSessions);
   const means: Means = { ...rooms, handshake: createHandshake(rooms.upstream), orphans };
   const flights = new Map<string, { readonly to: string; readonly migrated: Promise<Migrated> }>();
   const limits = new Map<string, Limit>();

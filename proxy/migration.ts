@@ -15,7 +15,7 @@ import type {
 import type { Telemetry } from './events.ts';
 import type { Handshake } from './handshake.ts';
 import { agreed, incompatibility, replay } from './journal.ts';
-import type { Orphans } from './orphans.ts';
+import type { Kept, Orphans } from './orphans.ts';
 import { credentialsOf } from './own-requests.ts';
 import type { Said } from './own-requests.ts';
 import { idsOfIssued } from './session-id.ts';
@@ -25,6 +25,8 @@ export type MigratorRooms = {
   readonly backends: Backends;
   readonly upstream: Upstream;
   readonly telemetry: Telemetry;
+  /** Where what is to be closed is kept, should this proxy die before; nowhere by default. */
+  readonly backendSessions?: Kept;
   /** The session's listening streams, attached to what may become its home. */
   readonly prepareStreams: (housed: Session, to: Backend) => PreparedStreams;
   /** The session has this home from now on: its streams are to leave the old one. */

@@ -132,6 +132,13 @@ export const OPTIONS = {
     fallback: '86400',
     meaning: 'idle life of a session',
   },
+  sessionMaxAge: {
+    flag: 'session-max-age',
+    env: 'SESSION_MAX_AGE_SECONDS',
+    value: 'SECONDS',
+    fallback: 'off',
+    meaning: 'after which a session ends though it is used, or off',
+  },
   holdSeconds: {
     flag: 'hold-seconds',
     env: 'HOLD_SECONDS',

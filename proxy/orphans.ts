@@ -1,4 +1,6 @@
 /** Closes backend sessions that are nobody's home: DELETE, again and again until it is answered. */
+import { backendSessionOf } from './backend-sessions.ts';
+import type { BackendSessions } from './backend-sessions.ts';
 import type { Backend, Backends, Exchange, Session, Upstream } from './contract.ts';
 import { newLimit } from './limit.ts';
 import { ask, ownDelete } from './own-requests.ts';
@@ -19,11 +21,20 @@ const GIVE_UP_AFTER = 600_000;
 const MOST = 10_000;
 const AT_ONCE = 16;
 
+/** What this proxy does not get to, another one does. */
+export type Kept = Pick<BackendSessions, 'closeLater' | 'closed'>;
+export const NOT_KEPT: Kept = { closeLater() {}, closed() {} };
+
 /** A backend that is not listed is not asked: one that the checks call dead may come back. `now` is in milliseconds. */
-export function createOrphans(upstream: Upstream, backends: Pick<Backends, 'list'>, now: () => number): Orphans {
+export function createOrphans(
+  upstream: Upstream,
+  backends: Pick<Backends, 'list'>,
+  now: () => number,
+  kept: Kept = NOT_KEPT,
+): Orphans {
   const limit = newLimit(AT_ONCE);
   const pauses = new Set<() => void>();
-  let kept = 0;
+  let waiting = 0;
   let stopped = false;
 
   function pause(ms: number): Promise<void> {
@@ -50,7 +61,9 @@ export function createOrphans(upstream: Upstream, backends: Pick<Backends, 'list
     const isListed = (): boolean => backends.list().some(({ id, origin }) => id === at.id && origin === at.origin);
     let mayAnswer = true;
     for (let ms = FIRST_PAUSE; !isOver(); ms = Math.min(ms * 2, LONGEST_PAUSE)) {
-      if (mayAnswer && (await limit.run(() => isClosed(orphan, at, goodbye)))) return;
+      if (mayAnswer && (await limit.run(() => isClosed(orphan, at, goodbye)))) {
+        return kept.closed(backendSessionOf(orphan, at.id));
+      }
       await pause(ms);
       mayAnswer = isListed();
     }
@@ -58,10 +71,11 @@ export function createOrphans(upstream: Upstream, backends: Pick<Backends, 'list
 
   return {
     close(orphan, at, exchange) {
-      if (stopped || kept >= MOST) return;
-      kept += 1;
+      kept.closeLater(backendSessionOf(orphan, at.id));
+      if (stopped || waiting >= MOST) return;
+      waiting += 1;
       void close(orphan, at, ownDelete(exchange, orphan.id)).finally(() => {
-        kept -= 1;
+        waiting -= 1;
       });
     },
     stop() {

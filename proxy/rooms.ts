@@ -33,6 +33,8 @@ import type { Router } from './router.ts';
 import type { SessionsByHash } from './sessions/by-hash.ts';
 import { TOPIC } from './sessions/lost.ts';
 import type { Rooms } from './story.ts';
+import { createSweep } from './sweep.ts';
+import type { SweepRooms } from './sweep.ts';
 import type { TelemetryWithMetrics } from './telemetry/telemetry.ts';
 import type { SessionsByState } from './telemetry/metrics.ts';
 import { readRate } from './token-bucket.ts';
@@ -76,6 +78,8 @@ export interface House {
   close(): Promise<void>;
 }
 
+const MEANS = { now: Date.now, draw: Math.random, token: randomUUID };
+
 export function buildHouse(config: Config, telemetry: TelemetryWithMetrics, given: Given = {}): House {
   const record: Telemetry['record'] = (event) => telemetry.record(event);
   const registry = openRegistry(config, record, given.sessions, (answers) => issuers.hear(answers));
@@ -84,8 +88,8 @@ export function buildHouse(config: Config, telemetry: TelemetryWithMetrics, give
   const hearing = hearingOf(given, self, confirmations, registry.sessions);
   const ways = openWays(config, record, { ...given, ...hearing }, registry.drains);
   const { upstream, backends } = ways;
-  const { sessions, activity, peers } = registry;
-  const shared = { sessions, backends, upstream, telemetry, now: Date.now, draw: Math.random, token: randomUUID };
+  const { sessions, activity, peers, inUse, backendSessions, use } = registry;
+  const shared = { sessions, backendSessions, use, backends, upstream, telemetry, ...MEANS };
   const plans = createPlans({ ...shared, ...registry, chaos: config.chaosMigrate });
   const quiet = createQuiet(activity, (session) => plans.watches(session), randomUUID);
   plans.onChange(() => quiet.watchedMore());
@@ -100,6 +104,7 @@ export function buildHouse(config: Config, telemetry: TelemetryWithMetrics, give
     zone: ways.zone,
     plans,
     quiet,
+    inUse,
     peers,
     quotas: registry.quotas,
     heard: hearOf(backends),
@@ -113,6 +118,7 @@ export function buildHouse(config: Config, telemetry: TelemetryWithMetrics, give
   };
   countFor(telemetry, sessions, backends);
   const stopMigrating = migrateListening(rooms);
+  const sweep = registry.swept && startSweep(config, { ...shared, backendSessions: registry.swept });
   return {
     router: createRouter(rooms),
     self,
@@ -127,6 +133,7 @@ export function buildHouse(config: Config, telemetry: TelemetryWithMetrics, give
     found: ways.found,
     async close() {
       stopMigrating();
+      sweep?.close();
       for (const one of [plans, moves, endings, issuers, requestStates]) one.close();
       await ways.leave();
       await registry.close();
@@ -155,6 +162,15 @@ function hearingOf(given: Given, self: string, confirmations: Confirmations, ses
     onDisconnect: (origin: string): void => confirmations.disconnected(origin),
     onRotation: createRotate(sessions, randomUUID),
   };
+}
+
+/** Milliseconds between two looks at what backends hold of sessions that are over. */
+const SWEEP_EVERY = 5_000;
+
+function startSweep(config: Config, rooms: Omit<SweepRooms, 'endpointOf'>) {
+  const { sessionTtl, sessionMaxAge = Infinity } = config;
+  const everyMs = Math.min(SWEEP_EVERY, sessionTtl * 500, sessionMaxAge * 500);
+  return createSweep({ ...rooms, endpointOf: (one) => endpointOf(one, config) }, { everyMs });
 }
 
 function countFor(telemetry: TelemetryWithMetrics, sessions: Sessions, backends: Backends): void {
@@ -204,7 +220,7 @@ function openWays(config: Config, record: Telemetry['record'], given: GivenWays,
 }
 
 /** Where the session's backend has its endpoint, as far as that is known. */
-function endpointOf({ path: of }: Session, { path }: Config): string {
+function endpointOf({ path: of }: Pick<Session, 'path'>, { path }: Config): string {
   return path.find((one) => withoutSlash(one) === of) ?? path[0] ?? '/';
 }
 

@@ -17,6 +17,7 @@ import { INTERNAL, REGISTRY_DOWN } from './refusal.ts';
 import { openAnew, reopen } from './reopen.ts';
 import { migrateLost, spentOn } from './unplanned.ts';
 import { ended, lost, noteEnding } from './session-end.ts';
+import { endTooOld } from './too-old.ts';
 import { accepted, beginStory, keepPlace, noteChange, refused } from './story.ts';
 import type { Ending, Rooms, Story, Turn } from './story.ts';
 
@@ -39,6 +40,7 @@ async function handle(rooms: Rooms, exchange: Exchange, sink: Sink): Promise<voi
   const ending = await tell(rooms, story);
   story.closeStream();
   leaveLimits(rooms, story, ending);
+  story.leaveSession?.();
   if (story.heldSince !== undefined) {
     const outcome = ending.outcome === 'answered' || ending.outcome === 'lost' ? 'served' : ending.outcome;
     rooms.telemetry.record({ type: 'held', seconds: (rooms.now() - story.heldSince) / 1000, outcome });
@@ -84,6 +86,9 @@ async function turn(rooms: Rooms, story: Story): Promise<Turn> {
   if (found !== undefined && standingOf(found, story.exchange) === 'stranger') {
     return (await refuseStranger(rooms, story, found)) ?? withoutRegistry(rooms, story);
   }
+  const tooOld = found && (await endTooOld(rooms, story, found));
+  if (tooOld !== undefined) return tooOld;
+  if (found !== undefined) enter(rooms, story, found);
   noteChange(story, found);
   if (found !== undefined) countUse(rooms, story, found);
   const addressed = address(story.exchange, found);
@@ -100,6 +105,11 @@ async function turn(rooms: Rooms, story: Story): Promise<Turn> {
     return 'again';
   }
   return carryOut(rooms, decision, story, exchange, found);
+}
+
+function enter({ inUse }: Rooms, story: Story, { id }: Session): void {
+  const { intent } = story.exchange;
+  story.leaveSession ??= inUse.enter(id, intent.kind === 'continue' && intent.verb === 'listen' ? 'stream' : 'call');
 }
 
 /** A session that is known needs the registry to leave a lost home: that it is away is no reason to give up at once. */

@@ -1,4 +1,5 @@
 /** What the corridor knows of one exchange between its turns. */
+import type { AskUse } from './backend-sessions.ts';
 import type { BoundedSet } from './bounded.ts';
 import type { ClientStream } from './client-stream.ts';
 import type { Confirmations } from './confirmations.ts';
@@ -22,10 +23,12 @@ import type { Telemetry } from './events.ts';
 import type { Guesses } from './guesses.ts';
 import type { Issuers } from './issuers.ts';
 import { idsOf } from './jsonrpc.ts';
+import type { Kept } from './orphans.ts';
 import { refuse, statusOf } from './refusal.ts';
 import type { ReplayPolicy } from './replay-safety.ts';
 import type { Plans } from './plans.ts';
 import type { FirstQuestions } from './first-questions.ts';
+import type { InUse } from './in-use.ts';
 import type { Questions } from './questions.ts';
 import type { Quiet } from './quiet.ts';
 import type { Place } from './quotas/places.ts';
@@ -42,6 +45,9 @@ export type Rooms = {
   readonly streams: Streams;
   readonly telemetry: Telemetry;
   readonly quiet: Quiet;
+  readonly inUse: InUse;
+  readonly backendSessions: Kept;
+  readonly use: AskUse;
   readonly questions: Questions;
   readonly firstQuestions: FirstQuestions;
   readonly plans: Plans;
@@ -61,6 +67,8 @@ export type Rooms = {
   readonly guesses: Guesses;
   /** How long an exchange waits for a home before it is refused. */
   readonly holdSeconds: number;
+  /** Seconds after which a session ends though it is used; undefined: never. */
+  readonly sessionMaxAge?: number | undefined;
   /** Sessions that a backend may hold before it gets no new ones. */
   readonly maxSessions: number;
   /** Listening streams that a session may have here. */
@@ -141,6 +149,8 @@ export type Story = {
   declined: (() => Promise<Turn>) | undefined;
   /** A planned migration was tried for this exchange: it is not held up again. */
   planned: boolean;
+  /** Its session is in use until this is called. */
+  leaveSession: (() => void) | undefined;
   /** Gives back the place that is kept for the session that it opens. Idempotent. */
   giveBack: () => void;
   /** What the client is told once the session has a home again: its request must not go to it. */
@@ -187,6 +197,7 @@ export function beginStory(exchange: Exchange, sink: Sink): Story {
     reopens: undefined,
     declined: undefined,
     planned: false,
+    leaveSession: undefined,
     giveBack: () => {},
     verdict: undefined,
     backend: undefined,

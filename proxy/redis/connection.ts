@@ -27,6 +27,8 @@ export type RedisConnection = Pick<Clients, 'client'> & {
   readonly doubt: () => void;
   /** This proxy's name among those that share the registry; new with each start. */
   readonly self: string;
+  /** Known to the proxies, not to whoever sees what is stored: the password, where there is one. */
+  readonly secret: string;
   close(): void;
 };
 
@@ -66,6 +68,7 @@ export function connectRedis({ url, record, deadlineMs = 700 }: RedisOptions): R
     link,
     doubt: lost.tell,
     self,
+    secret: read.address.password ?? '',
     close() {
       lost.clear();
       link.close();

@@ -1,13 +1,17 @@
 /** A cache in front of a shared registry: a session that is known costs no call to it. */
 
-import { type JsonObject, type Peers, type Session, type Sessions, SessionsUnavailable } from '../contract.ts';
+import type { AskUse } from '../backend-sessions.ts';
+import type { JsonObject, Peers, Session, Sessions } from '../contract.ts';
 import { type Ending, hashOf } from './changes.ts';
 import { type Counts, newCounts } from './counts.ts';
-import { type Endings, newEndings } from './endings.ts';
-import { Entries, type Flight, isBehind } from './entries.ts';
+import { newConfirming } from './confirming.ts';
+import { type Endings, endedMs, newEndings } from './endings.ts';
+import { Entries, isBehind } from './entries.ts';
 import { newListeners } from '../listeners.ts';
-import { type LostSessions, newLostSessions } from './lost.ts';
-import { newRecovery, newSecure } from './recovery.ts';
+import { newLostSessions } from './lost.ts';
+import { newReader } from './reader.ts';
+import { type Recovery, newRecovery, newSecure } from './recovery.ts';
+import { type Serving, newAskUse } from './use.ts';
 
 /** A registry that other proxies change too, and that tells of it. */
 export type LinkedSessions = Sessions & {
@@ -30,6 +34,8 @@ export type LinkedSessions = Sessions & {
    * state. Returns what is true now, undefined = ended. Does not renew an idle life. Throws SessionsUnavailable.
    */
   restore(known: Session): Promise<Session | undefined>;
+  /** Names what the registry remembers: another name when it has lost everything since. Throws SessionsUnavailable. */
+  memory?(): Promise<string>;
 };
 
 export type CachedSessionsOptions = {
@@ -41,56 +47,60 @@ export type CachedSessionsOptions = {
   readonly maxEntries?: number;
   /** Milliseconds between counts of the registry: 2,000 by default. */
   readonly countEveryMs?: number;
+  readonly serving?: Serving;
   /** The other proxies, asked for a session that the registry has lost. */
   readonly peers?: Peers;
   /** Told what they answered about a session that neither the registry nor this proxy knows. */
   readonly onAnswers?: (answers: readonly JsonObject[]) => void;
 };
 
+export type CachedSessions = Sessions & {
+  readonly use: AskUse;
+  /** Whether it is found without asking, or was here and must be there still. */
+  knows(id: string): boolean;
+};
+
+/** Of the time for which the registry remembers an end: clocks and answers are not exact. */
+const SURE = 0.8;
+
 /**
  * While changes cannot be heard, each session is read again before use; when it cannot be read either, what is known is
  * used: availability first. `fresh` never falls back so. When they can be heard again, `onChange` tells of every session
  * that is known, for it may have changed, and what the registry has lost is put back. Owns `store`: `close` closes it.
  */
-export function cachedSessions(
-  store: LinkedSessions,
-  options: CachedSessionsOptions,
-): Sessions & { knows(id: string): boolean } {
+export function cachedSessions(store: LinkedSessions, options: CachedSessionsOptions): CachedSessions {
   const {
     now = Date.now,
     maxEntries = 20_000,
     countEveryMs = 2_000,
     ttlSeconds,
+    serving = { has: () => false, calls: () => false },
     peers,
     onAnswers = () => {},
   } = options;
   const ttlMs = ttlSeconds * 1_000;
   const listeners = newListeners<string>();
-  const entries = new Entries({ ttlMs, maxEntries, now, onForgotten: (id) => store.forget(id) });
-  const endings = newEndings({ ttlMs, most: maxEntries, now });
+  const lifeMs = endedMs(ttlMs);
+  const sureMs = lifeMs * SURE;
+  const entries = new Entries({
+    ttlMs,
+    sureMs,
+    maxEntries,
+    inUse: serving.has,
+    now,
+    onForgotten: (id) => store.forget(id),
+  });
+  const endings = newEndings({ lifeMs, most: maxEntries, now });
   const counts = newCounts({ read: () => store.countByBackend(), everyMs: countEveryMs, now });
   const secure = newSecure(store, entries, listeners.tell);
   const vouched = (id: string): Session | undefined => entries.vouched(id);
   const lost = newLostSessions({ peers, store, endings, vouched, secure, onAnswers, now });
-  const reader = newReader(store, entries, lost, listeners.tell);
-  const recovery = newRecovery(entries, secure, lost);
-  const undo = [
-    store.onEnd(({ hash, createdAt }) => {
-      if (createdAt !== undefined) endings.add(hash, createdAt);
-      const id = store.idOf(hash);
-      if (id !== undefined) entries.end(id);
-    }),
-    store.onChange((id) => {
-      entries.supersede(id);
-      listeners.tell(id);
-    }),
-    store.onLink((linked) => {
-      entries.link(linked);
-      recovery.link(linked);
-      // Who has an open stream may not ask by itself for long.
-      if (linked) for (const id of entries.ids()) listeners.tell(id);
-    }),
-  ];
+  const confirming = newConfirming({ store, entries, secure, everyMs: sureMs / 8 });
+  const reader = newReader(store, entries, lost, confirming, listeners.tell);
+  const recovery = newRecovery(entries, secure, lost, confirming.checkMemory);
+  const knows = (id: string): boolean => entries.vouched(id) !== undefined;
+  const use = newAskUse({ peers, serving, idOf: (hash) => store.idOf(hash), knows, secure });
+  const undo = [confirming.stop, use.close, ...hear(store, entries, endings, recovery, listeners.tell)];
 
   return {
     find: (id, { fresh = false } = {}) => {
@@ -99,6 +109,7 @@ export function cachedSessions(
     },
     ...newChanger(store, entries, counts, endings),
     knows: (id) => entries.vouched(id) !== undefined,
+    use: use.of,
     onChange: listeners.add,
     countByBackend: async () => counts.current(),
     async close() {
@@ -112,53 +123,30 @@ export function cachedSessions(
   };
 }
 
-function newReader(store: LinkedSessions, entries: Entries, lost: LostSessions, tell: (id: string) => void) {
-  const reads = new Map<string, { readonly flight: Flight; readonly session: Promise<Session | undefined> }>();
-
-  /** A registry that has lost something is told before it is believed. */
-  async function believed(flight: Flight, found: Session | undefined): Promise<Session | undefined> {
-    if (found && lost.hasEnded(found)) return void (await store.end(flight.id));
-    const missed = entries.missed(flight, found);
-    if (!missed) return found;
-    if (missed.superseded) await lost.putBack(flight.id);
-    return store.restore(missed.known);
-  }
-  async function land(flight: Flight): Promise<Session | undefined> {
-    try {
-      const session = await believed(flight, await store.find(flight.id));
-      if (entries.landRead(flight, session)) tell(flight.id);
-      return session;
-    } catch (error) {
-      entries.landFailed(flight, 'read');
-      throw error;
-    } finally {
-      if (reads.get(flight.id)?.flight === flight) reads.delete(flight.id);
-    }
-  }
-  function read(id: string): Promise<Session | undefined> {
-    const flight = entries.depart(id);
-    const session = land(flight);
-    reads.set(id, { flight, session });
-    return session;
-  }
-  /** One read serves all who ask while it is on its way, unless they ask after a change. */
-  function shared(id: string): Promise<Session | undefined> {
-    const running = reads.get(id);
-    return running && !running.flight.overtaken ? running.session : read(id);
-  }
-  async function use(id: string): Promise<Session | undefined> {
-    const state = entries.state(id);
-    if (state === 'good, to be renewed') read(id).catch(() => {});
-    if (state !== 'unusable') return entries.known(id);
-    try {
-      return await shared(id);
-    } catch (error) {
-      const known = entries.known(id);
-      if (!known || !(error instanceof SessionsUnavailable)) throw error;
-      return known;
-    }
-  }
-  return { read, use };
+function hear(
+  store: LinkedSessions,
+  entries: Entries,
+  endings: Endings,
+  recovery: Recovery,
+  tell: (id: string) => void,
+): readonly (() => void)[] {
+  return [
+    store.onEnd(({ hash, createdAt }) => {
+      if (createdAt !== undefined) endings.add(hash, createdAt);
+      const id = store.idOf(hash);
+      if (id !== undefined) entries.end(id);
+    }),
+    store.onChange((id) => {
+      entries.supersede(id);
+      tell(id);
+    }),
+    store.onLink((linked) => {
+      entries.link(linked);
+      recovery.link(linked);
+      // Who has an open stream may not ask by itself for long.
+      if (linked) for (const id of entries.ids()) tell(id);
+    }),
+  ];
 }
 
 function newChanger(

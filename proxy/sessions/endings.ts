@@ -9,16 +9,21 @@ export type Endings = {
   readonly of: (hash: string) => number | undefined;
 };
 
+/** Milliseconds for which it is remembered that a session has ended: an hour, or its idle life where that is shorter. */
+export function endedMs(ttlMs: number): number {
+  return Math.min(ttlMs, 3_600_000);
+}
+
 export type EndingsOptions = {
-  /** Idle life of a session: nobody knows it longer than that. */
-  readonly ttlMs: number;
+  /** Milliseconds for which each is remembered. */
+  readonly lifeMs: number;
   /** The oldest go first. */
   readonly most: number;
   /** Milliseconds since 1970. */
   readonly now: () => number;
 };
 
-export function newEndings({ ttlMs, most, now }: EndingsOptions): Endings {
+export function newEndings({ lifeMs, most, now }: EndingsOptions): Endings {
   const endings = new Map<string, { readonly createdAt: number; readonly until: number }>();
 
   function sweep(): void {
@@ -31,7 +36,7 @@ export function newEndings({ ttlMs, most, now }: EndingsOptions): Endings {
   return {
     add(hash, createdAt) {
       endings.delete(hash);
-      endings.set(hash, { createdAt, until: now() + ttlMs });
+      endings.set(hash, { createdAt, until: now() + lifeMs });
       sweep();
     },
     forget: (hash) => void endings.delete(hash),

@@ -11,6 +11,8 @@ type Entry = {
   /** Milliseconds since 1970: when its idle life is to be renewed next, and when it ends unless that is done. */
   renewAt: number;
   readonly aliveUntil: number;
+  /** When the registry had it last, in milliseconds since 1970. */
+  confirmedAt: number;
 };
 
 /** In one idle life. */
@@ -29,6 +31,10 @@ export type Flight = {
 export type EntriesOptions = {
   readonly ttlMs: number;
   readonly maxEntries: number;
+  /** Milliseconds for which what the registry had is known not to have ended and been forgotten since. */
+  readonly sureMs: number;
+  /** Whether this proxy serves the session right now. */
+  readonly inUse: (id: string) => boolean;
   readonly now: () => number;
   /** Neither an entry nor a flight of this session is left. */
   readonly onForgotten: (id: string) => void;
@@ -69,10 +75,46 @@ export class Entries {
     return 'good, to be renewed';
   }
 
-  /** What is known and must be in the registry still, or something later, unless the session has ended. */
+  /**
+   * What is known and must be in the registry still, or something later, unless that says that the session has ended. A
+   * session that is served right now has not: its home would have ended what runs.
+   */
   vouched(id: string): Session | undefined {
     const entry = this.#entries.get(id);
-    return entry && this.#options.now() < entry.aliveUntil ? entry.session : undefined;
+    const { now, sureMs, inUse } = this.#options;
+    if (!entry) return undefined;
+    const sure = now() < entry.aliveUntil && now() < entry.confirmedAt + sureMs;
+    return sure || inUse(id) ? entry.session : undefined;
+  }
+
+  /** It is known, lives, and may have ended without anybody's remembering it. */
+  isUnsure(id: string): boolean {
+    const entry = this.#entries.get(id);
+    return entry !== undefined && this.#options.now() < entry.aliveUntil && !this.vouched(id);
+  }
+
+  /** Those that are vouched for, and soon will not be unless the registry is asked whether it has them. */
+  unconfirmed(): readonly string[] {
+    const before = this.#options.now() - this.#options.sureMs / 2;
+    const old = [...this.#entries].filter(([id, { confirmedAt }]) => confirmedAt < before && this.vouched(id));
+    return old.map(([id]) => id);
+  }
+
+  /** What has idled out is of no use while the registry can be asked. */
+  dropDead(): void {
+    const at = this.#options.now();
+    if (!this.#linked) return;
+    for (const [id, { aliveUntil }] of this.#entries) {
+      if (at < aliveUntil || this.#options.inUse(id)) continue;
+      this.#entries.delete(id);
+      this.#forgetIfGone(id);
+    }
+  }
+
+  /** The registry has forgotten what had ended, with all else: what is known is the best that there is. */
+  trust(): void {
+    const at = this.#options.now();
+    for (const entry of this.#entries.values()) if (at < entry.aliveUntil) entry.confirmedAt = at;
   }
 
   /**
@@ -113,7 +155,8 @@ export class Entries {
     const entry = this.#entries.get(flight.id);
     if (entry?.session.revision !== session?.revision || !entry) return this.landRead(flight, session);
     this.#land(flight, () => {
-      if (!flight.overtaken) Object.assign(entry, { stale: flight.stale, superseded: false });
+      const { overtaken, stale, startedAt: confirmedAt } = flight;
+      if (!overtaken) Object.assign(entry, { stale, superseded: false, confirmedAt });
     });
     return false;
   }
@@ -185,6 +228,7 @@ export class Entries {
       superseded: false,
       renewAt: startedAt + ttlMs / RENEWALS,
       aliveUntil: startedAt + ttlMs,
+      confirmedAt: startedAt,
     });
     const [oldest] = this.#entries.size > maxEntries ? this.#entries.keys() : [];
     if (oldest === undefined) return;

@@ -29,8 +29,13 @@ export type Recovery = {
   close(): void;
 };
 
-/** `secure` sees that the registry has what is known of a session. */
-export function newRecovery(entries: Entries, secure: (id: string) => Promise<void>, lost: LostSessions): Recovery {
+/** `secure` sees that the registry has what is known of a session; `checkMemory` whether it has lost everything. */
+export function newRecovery(
+  entries: Entries,
+  secure: (id: string) => Promise<void>,
+  lost: LostSessions,
+  checkMemory: () => Promise<unknown>,
+): Recovery {
   let round = 0;
   let linked: boolean | undefined;
   let settled: NodeJS.Timeout | undefined;
@@ -38,6 +43,7 @@ export function newRecovery(entries: Entries, secure: (id: string) => Promise<vo
   /** The most recently used first. */
   async function secureAll(): Promise<void> {
     const mine = round;
+    await checkMemory();
     const ids = entries.ids().toReversed().values();
     const some = async (): Promise<void> => {
       for (const id of ids) {

@@ -1,5 +1,6 @@
 /** The sessions in Redis by hash: a look at their keys, and the sorted sets beside them as an index. */
 
+import { type BackendSessions, backendSessionOf } from '../backend-sessions.ts';
 import { REDIS } from '../contract.ts';
 import type { RedisConnection } from '../redis/connection.ts';
 import {
@@ -13,6 +14,7 @@ import {
   writeCursor,
 } from './by-hash.ts';
 import type { Changes } from './changes.ts';
+import { endedMs } from './endings.ts';
 import type { Held } from './held.ts';
 import { readRecord } from './record.ts';
 
@@ -21,6 +23,7 @@ export type RedisByHashOptions = {
   readonly circuit: RedisConnection['circuit'];
   readonly changes: Changes;
   readonly held: Held;
+  readonly backendSessions: Pick<BackendSessions, 'closeLater'>;
   /** Idle life of a session. */
   readonly ttlMs: number;
   /** Milliseconds since 1970. */
@@ -30,7 +33,8 @@ export type RedisByHashOptions = {
 type Indexed = Omit<Cursor, 'backend'>;
 
 /** The index is advisory: what it names is shown as it is, where it is, if it is there. */
-export function redisByHash({ client, circuit, changes, held, ttlMs, now }: RedisByHashOptions): SessionsByHash {
+export function redisByHash(options: RedisByHashOptions): SessionsByHash {
+  const { client, circuit, changes, held, backendSessions, ttlMs, now } = options;
   async function look(hash: string): Promise<SeenSession | undefined> {
     const text = await client.hget(REDIS.session(hash), 'record');
     return text === null ? undefined : toSeen(hash, text);
@@ -72,7 +76,7 @@ export function redisByHash({ client, circuit, changes, held, ttlMs, now }: Redi
 
   return {
     find: (hash) => circuit.run('look', () => look(hash)),
-    page: (options) => circuit.run('page', () => page(options)),
+    page: (wanted) => circuit.run('page', () => page(wanted)),
     count: () => circuit.run('look', () => held.countNow()),
     async end(hash) {
       // As from another proxy: this one must hear of it too.
@@ -80,11 +84,13 @@ export function redisByHash({ client, circuit, changes, held, ttlMs, now }: Redi
       // Its end may be heard, and the id forgotten, before Redis answers.
       const id = changes.idOf(hash);
       const key = REDIS.session(hash);
-      const text = await circuit.run('end', () => client.endSession(key, ttlMs, REDIS.changes, message));
+      const text = await circuit.run('end', () => client.endSession(key, endedMs(ttlMs), REDIS.changes, message));
       const ended = text === null ? undefined : toSeen(hash, text);
       if (text === null || ended === undefined) return undefined;
       held.remove(ended.home.id, hash);
-      return { seen: ended, session: id === undefined ? undefined : readRecord(id, text) };
+      const session = id === undefined ? undefined : readRecord(id, text);
+      if (session) backendSessions.closeLater(backendSessionOf(session));
+      return { seen: ended, session };
     },
   };
 }

@@ -21,6 +21,7 @@ function levelOf(event: RoutingEvent): Level {
     case 'exchange':
     case 'held':
     case 'stream':
+    case 'sweep':
       return 'debug';
     case 'migration':
       return event.outcome === 'migrated' || event.outcome === 'raced' ? 'info' : 'warn';

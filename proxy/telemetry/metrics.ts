@@ -1,7 +1,7 @@
 /** What happened, as Prometheus metrics. */
 
 import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client';
-import type { RoutingEvent } from '../events.ts';
+import type { RoutingEvent, SweepOutcome } from '../events.ts';
 
 export type { Registry } from 'prom-client';
 
@@ -94,6 +94,7 @@ const LIMITS = [
   'guesses',
   'streams',
 ] as const satisfies readonly EventOf<'limited'>['limit'][];
+const SWEPT = ['closed', 'unknown', 'refused', 'failed'] as const satisfies readonly SweepOutcome[];
 const LOST = ['incompatible', 'policy', 'forgotten'] as const;
 /** Ours, and those that mean something in MCP; others count as their class, so that a backend cannot make up series. */
 const STATUSES = new Set([200, 202, 400, 401, 403, 404, 405, 413, 415, 429, 499, 500, 502, 503, 504]);
@@ -137,6 +138,8 @@ function createCounters(registry: Registry) {
     ),
     opened: counter('sessions_opened_total', 'Sessions opened'),
     ended: counter('sessions_ended_total', 'Sessions ended by their client'),
+    expired: counter('sessions_expired_total', 'Sessions that idled out or were too old, as far as that was seen'),
+    closedLate: counter('backend_sessions_closed_total', 'What backends held of sessions that were over', ['outcome']),
     lost: counter('sessions_lost_total', 'Sessions that no backend could go on with', ['cause']),
     limited: counter('limited_total', 'Requests refused with 429, by the limit that they met', ['limit']),
     registryUp: gauge('registry_up', 'Whether the registry answers: 1 until it is seen not to'),
@@ -177,6 +180,7 @@ function startAtZero(metrics: Counters): void {
   for (const reason of REASONS) for (const outcome of MIGRATED) metrics.migrations.inc({ reason, outcome }, 0);
   for (const verdict of VERDICTS) metrics.replays.inc({ verdict }, 0);
   for (const outcome of HELD) metrics.held.zero({ outcome });
+  for (const outcome of SWEPT) metrics.closedLate.inc({ outcome }, 0);
   for (const cause of LOST) metrics.lost.inc({ cause }, 0);
   for (const limit of LIMITS) metrics.limited.inc({ limit }, 0);
   for (const state of HEALTH) metrics.health.inc({ state }, 0);
@@ -205,9 +209,13 @@ function count(metrics: Counters, event: RoutingEvent): void {
       return event.change === 'opened' ? metrics.streams.inc() : metrics.streams.dec();
     case 'session':
       if (event.change === 'lost') return metrics.lost.inc({ cause: event.cause });
+      if (event.change === 'expired') return metrics.expired.inc();
       return event.change === 'opened' ? metrics.opened.inc() : metrics.ended.inc();
     case 'limited':
       return metrics.limited.inc({ limit: event.limit });
+    case 'sweep':
+      for (const outcome of SWEPT) metrics.closedLate.inc({ outcome }, event[outcome]);
+      return metrics.expired.inc(event.expired);
     case 'registry':
       return metrics.registryUp.set(event.state === 'up' ? 1 : 0);
     case 'discovery':

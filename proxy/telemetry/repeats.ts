@@ -108,6 +108,7 @@ function kindOf(event: RoutingEvent): Kind | undefined {
     case 'exchange':
     case 'held':
     case 'stream':
+    case 'sweep':
     case 'registry':
     case 'discovery':
     case 'order':

@@ -35,7 +35,7 @@ type Proxy = {
 };
 
 /** A proxy's registry, connected unless `url` says otherwise. */
-async function newProxy({ url = server.url, connected = true } = {}): Promise<Proxy> {
+async function newProxy({ url = server.url, connected = true, idleSeconds = ttlSeconds } = {}): Promise<Proxy> {
   const heard: string[] = [];
   const links: boolean[] = [];
   const record = (event: RoutingEvent) => {
@@ -43,9 +43,9 @@ async function newProxy({ url = server.url, connected = true } = {}): Promise<Pr
   };
   const redis = connectRedis({ url, record });
   undo.push(async () => redis.close());
-  const store = redisSessions({ redis, ttlSeconds });
+  const store = redisSessions({ redis, ttlSeconds: idleSeconds });
   store.onLink((linked) => links.push(linked));
-  const sessions = cachedSessions(store, { ttlSeconds });
+  const sessions = cachedSessions(store, { ttlSeconds: idleSeconds });
   undo.push(() => sessions.close());
   if (connected) await vi.waitUntil(() => links.length > 0, HEALED);
   return { redis, store, sessions, heard, links };
@@ -369,8 +369,34 @@ test('nothing in Redis, and nothing that is published, contains the id of a sess
 });
 
 async function contentOf(client: Redis, key: string): Promise<unknown> {
-  return (await client.type(key)) === 'hash' ? client.hgetall(key) : client.zrange(key, 0, '-1');
+  const type = await client.type(key);
+  if (type === 'string') return client.get(key);
+  return type === 'hash' ? client.hgetall(key) : client.zrange(key, 0, '-1');
 }
+
+test('that a session has ended is remembered for an hour at most, however often it is asked for', async () => {
+  const { redis, store } = await newProxy({ idleSeconds: 86_400 });
+  const one = newSession();
+  const two = changed(one);
+  const key = REDIS.session(createHash('sha256').update(one.id).digest('hex'));
+  await store.create(one);
+  expect(await redis.client.pttl(key)).toBeGreaterThan(86_000_000);
+  await store.end(one.id);
+  for (const ask of [
+    () => store.find(one.id),
+    () => store.replace(one, two),
+    () => store.restore(one),
+    () => store.restore(two),
+    () => store.end(one.id),
+  ]) {
+    expect(await ask()).toBeUndefined();
+    expect(await redis.client.pttl(key)).toBeLessThanOrEqual(3_600_000);
+    expect(await redis.client.hgetall(key)).toEqual({ ended: '1' });
+  }
+  await redis.client.pexpire(key, 1_000);
+  await store.find(one.id);
+  expect(await redis.client.pttl(key)).toBeLessThanOrEqual(1_000);
+});
 
 test('a session that is known costs no command', async () => {
   const { sessions } = await newProxy();

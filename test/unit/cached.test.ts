@@ -1,6 +1,6 @@
 /** The rules of the cache, over a registry that answers when the test says so. */
 
-import { beforeEach, describe, expect, test, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { type Session, type Sessions, SessionsUnavailable } from '../../proxy/contract.ts';
 import { cachedSessions, type LinkedSessions } from '../../proxy/sessions/cached.ts';
 import { type Ending, hashOf } from '../../proxy/sessions/changes.ts';
@@ -19,7 +19,13 @@ function newStore() {
   const calls: string[] = [];
   const forgotten: string[] = [];
   const waiting: (() => void)[] = [];
-  const state = { down: false, held: false, counts: new Map<string, number>(), ended: new Set<string>() };
+  const state = {
+    down: false,
+    held: false,
+    counts: new Map<string, number>(),
+    ended: new Set<string>(),
+    memory: 'first',
+  };
 
   /** What is read or changed is so at once; its answer comes later. */
   async function answer<T>(call: string, outcome: () => T): Promise<T> {
@@ -63,6 +69,10 @@ function newStore() {
         return known;
       }),
     countByBackend: () => answer('count', () => state.counts),
+    async memory() {
+      if (state.down) throw new SessionsUnavailable('down');
+      return state.memory;
+    },
     close: () => answer('close', () => {}),
   };
   return {
@@ -283,6 +293,110 @@ describe('the end of a session, of which the registry knows nothing any more', (
     registry.stored.set(one.id, other);
     expect(await cached.find(one.id)).toBe(other);
   });
+});
+
+describe('that a session has ended is forgotten after an hour', () => {
+  const HOUR = 3_600_000;
+  const used = new Set<string>();
+  beforeEach(async () => {
+    vi.useFakeTimers();
+    await cached.close();
+    cached = cachedSessions(registry.store, {
+      ttlSeconds: 86_400,
+      now: () => at,
+      maxEntries: 3,
+      serving: { has: (id) => used.has(id), calls: () => false },
+    });
+    registry.link(true);
+    await cached.find(one.id);
+    registry.calls.length = 0;
+  });
+  afterEach(async () => {
+    used.clear();
+    await cached.close();
+    vi.useRealTimers();
+  });
+  const pass = async (ms: number) => {
+    for (let passed = 0; passed < ms; passed += HOUR / 20) {
+      at += HOUR / 20;
+      await vi.advanceTimersByTimeAsync(HOUR / 20);
+    }
+  };
+  /** Another proxy has ended it while this one could not hear, and that is forgotten. */
+  const endedAndForgotten = () => {
+    registry.elsewhere(one.id);
+    registry.state.ended.clear();
+  };
+
+  test('who could not hear of it for so long does not put it back', async () => {
+    registry.link(false);
+    registry.state.down = true;
+    await pass(HOUR);
+    endedAndForgotten();
+    registry.state.down = false;
+    registry.link(true);
+    await vi.advanceTimersByTimeAsync(10);
+    expect(await soonFound()).toBeUndefined();
+    expect(registry.stored.has(one.id)).toBe(false);
+  });
+
+  test('nor who has missed the word of it, and uses it from time to time', async () => {
+    registry.elsewhere(one.id);
+    await pass(HOUR);
+    registry.state.ended.clear();
+    expect(await soonFound()).toBeUndefined();
+    expect(registry.stored.has(one.id)).toBe(false);
+  });
+
+  test('who could not hear for less puts back what is lost', async () => {
+    registry.link(false);
+    registry.state.down = true;
+    await pass(HOUR / 2);
+    registry.stored.clear();
+    registry.state.down = false;
+    registry.link(true);
+    await vi.waitFor(() => expect(registry.stored.get(one.id)).toEqual(one));
+  });
+
+  test('where the registry has come back with nothing at all, what is known counts', async () => {
+    registry.link(false);
+    registry.state.down = true;
+    await pass(3 * HOUR);
+    registry.stored.clear();
+    registry.state.memory = 'second';
+    registry.state.down = false;
+    // It may be asked for before changes are heard again.
+    expect(await cached.find(one.id)).toEqual(one);
+    registry.link(true);
+    await vi.waitFor(() => expect(registry.stored.get(one.id)).toEqual(one));
+  });
+
+  test('a session that nobody uses is looked for often enough, and not too often', async () => {
+    await pass(5 * HOUR);
+    expect(registry.calls).toEqual(registry.calls.map(() => 'restore'));
+    expect(registry.calls.length).toBeGreaterThan(8);
+    expect(registry.calls.length).toBeLessThan(16);
+    registry.stored.clear();
+    expect(await cached.find(one.id, { fresh: true })).toEqual(one);
+  });
+
+  test('one that is served right now has not ended', async () => {
+    used.add(one.id);
+    registry.link(false);
+    registry.state.down = true;
+    await pass(2 * HOUR);
+    registry.stored.clear();
+    registry.state.down = false;
+    registry.link(true);
+    await vi.waitFor(() => expect(registry.stored.get(one.id)).toEqual(one));
+  });
+
+  /** An unknown session is looked for a while. */
+  async function soonFound(): Promise<Session | undefined> {
+    const found = cached.find(one.id);
+    await vi.advanceTimersByTimeAsync(10_000);
+    return found;
+  }
 });
 
 describe('a copy that another proxy has changed since', () => {

@@ -65,7 +65,7 @@ describe('what is taken', () => {
 
   test('every flag', () => {
     const flags = `--port 0 --host 0.0.0.0 --ops-port 1 --ops-host ::1 --path /a/b --path /c --backend https://B:443 --backend http://[::1]:1
-      --discovery static --refresh 0.5 --allow-loopback on --health-path /health --redis rediss://u:p%40@r:6380/1 --session-ttl 60 --hold-seconds 0 --answer-seconds 2.5 --on-session-lost not-found
+      --discovery static --refresh 0.5 --allow-loopback on --health-path /health --redis rediss://u:p%40@r:6380/1 --session-ttl 60 --session-max-age 3600 --hold-seconds 0 --answer-seconds 2.5 --on-session-lost not-found
       --replay never --allowed-host MCP.example.com --allowed-origin HTTPS://App.example.com:443 --cors https://app.example.com --cors http://LOCALHOST:5173 --max-body 10
       --trust-proxy 2 --passthrough off --drain-seconds 0.5 --lame-duck-seconds 0.4 --comment-seconds off --keep-alive-seconds 75 --log-level debug --chaos-migrate on --max-sessions-per-backend 50 --max-streams-per-session 2 --max-sessions-per-owner 5 --max-sessions-per-client 6 --initialize-rate 10/min --guess-rate 5/s --zone eu-west-1a --bind-owner header:X-User --emf mcp/x`;
     expect(config(flags.split(/\s+/))).toEqual({
@@ -85,6 +85,7 @@ describe('what is taken', () => {
       healthPath: '/health',
       redis: ['rediss://u:p%40@r:6380/1'],
       sessionTtl: 60,
+      sessionMaxAge: 3600,
       holdSeconds: 0,
       answerSeconds: 2.5,
       commentSeconds: undefined,
@@ -125,6 +126,7 @@ describe('what is taken', () => {
     ['healthPath', 'HEALTH_PATH', '/health', '/health'],
     ['redis', 'REDIS_URL', 'redis://r\n', ['redis://r']],
     ['sessionTtl', 'SESSION_TTL_SECONDS', '5', 5],
+    ['sessionMaxAge', 'SESSION_MAX_AGE_SECONDS', '60', 60],
     ['holdSeconds', 'HOLD_SECONDS', '1.5', 1.5],
     ['answerSeconds', 'ANSWER_SECONDS', 'off', undefined],
     ['commentSeconds', 'COMMENT_SECONDS', '2.5', 2.5],
@@ -191,6 +193,7 @@ describe('a fault says what was expected and what was given', () => {
     ['health-path', '/mcp', /^--health-path: expected another path than the MCP endpoint's, got "\/mcp"$/],
     ['redis', 'http://r', /^--redis: expected a URL as in redis:\/\/.*, got "http:\/\/…"$/],
     ['session-ttl', '0', /^--session-ttl: expected whole seconds from 1 to /],
+    ['session-max-age', '0', /^--session-max-age: expected off, or whole seconds from 1 to /],
     ['hold-seconds', '-1', /^--hold-seconds: expected seconds from 0 to 86400, got "-1"$/],
     ['answer-seconds', '0', /^--answer-seconds: expected off, or seconds from 0.1/],
     ['comment-seconds', '0', /^--comment-seconds: expected off, or seconds from 0.1/],

@@ -59,7 +59,7 @@ function newLost({ ended = false, down = false, alone = false, known = true } = 
     },
     end: async () => void calls.push('end'),
   };
-  const endings = newEndings({ ttlMs: 100_000, most: 2, now: () => at });
+  const endings = newEndings({ lifeMs: 100_000, most: 2, now: () => at });
   const lost = newLostSessions({
     peers: alone ? undefined : peers,
     store,
@@ -194,7 +194,7 @@ describe('what others are told', () => {
 });
 
 test('endings are forgotten after an idle life, and the oldest beyond their number', () => {
-  const endings = newEndings({ ttlMs: 100, most: 2, now: () => at });
+  const endings = newEndings({ lifeMs: 100, most: 2, now: () => at });
   for (const [index, one] of ['a', 'b', 'c'].entries()) {
     at = index;
     endings.add(one, index);

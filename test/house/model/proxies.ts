@@ -20,6 +20,7 @@ import { createPlans } from '../../../proxy/plans.ts';
 import { noPeers } from '../../../proxy/peers/memory.ts';
 import { createFirstQuestions } from '../../../proxy/first-questions.ts';
 import { createQuestions } from '../../../proxy/questions.ts';
+import { createInUse } from '../../../proxy/in-use.ts';
 import { createQuiet } from '../../../proxy/quiet.ts';
 import { type Router, createRouter } from '../../../proxy/router.ts';
 import { memorySessions } from '../../../proxy/sessions/memory.ts';
@@ -87,6 +88,8 @@ export function newProxies(
     const plans = createPlans({ backends, orders, watched, chaos: false, settleMs: 100, now: Date.now });
     const quiet = createQuiet(activity, (session) => plans.watches(session), token);
     plans.onChange(() => quiet.watchedMore());
+    const renew = (id: string) => sessions.find(id);
+    const inUse = createInUse({ ttlMs: 86_400_000, renew, now: Date.now });
     const streams = createStreams(sessions);
     const peers = noPeers();
     const questions = createQuestions(activity, peers, streams, sessions);
@@ -111,6 +114,9 @@ export function newProxies(
       unregister: createUnregister(sessions),
       plans,
       quiet,
+      inUse,
+      backendSessions: registry.backendSessions,
+      use: async () => undefined,
       questions,
       firstQuestions,
       peers,
@@ -131,6 +137,7 @@ export function newProxies(
       stop();
       migrator.close();
       plans.close();
+      inUse.close();
       streams.close();
       questions.close();
       firstQuestions.close();
