@@ -46,6 +46,7 @@ function answer(request: IncomingMessage, response: ServerResponse, body: string
 }
 
 const server = createServer((request, response) => {
+  if (request.method === 'GET') return response.writeHead(200, { 'content-type': 'text/event-stream' }).flushHeaders();
   const chunks: Buffer[] = [];
   request.on('data', (chunk: Buffer) => chunks.push(chunk));
   request.on('end', () => answer(request, response, Buffer.concat(chunks).toString()));

@@ -78,13 +78,13 @@ export function openRegistry(
   own: Sessions | undefined,
   onAnswers: (answers: readonly JsonObject[]) => void,
 ): Registry {
-  const { redis: url, sessionTtl, sessionMaxAge } = config;
+  const { redis: url, sessionTtl } = config;
   const redis = url === undefined ? undefined : connectRedis({ url, record });
   const peers = redis === undefined ? noPeers() : redisPeers(redis, { record });
   const serving: Serving = { has: (id) => inUse.has(id), calls: (id) => inUse.calls(id) };
   const { sessions, byHash, swept, use } =
     own === undefined
-      ? openSessions(redis, { sessionTtl, sessionMaxAge }, { peers, onAnswers, serving })
+      ? openSessions(redis, config, { peers, onAnswers, serving })
       : { sessions: lentSessions(own, record), use: usedHere(serving) };
   const inUse = createInUse({ ttlMs: sessionTtl * 1000, renew: (id) => sessions.find(id), now: Date.now });
   const marks = (key: string, lifeMs?: number): Marks =>
@@ -126,13 +126,26 @@ export function openRegistry(
   };
 }
 
+/** What sessions in memory may take: each on average, and all of them in any case. */
+const [SESSION_BYTES, LEAST_BYTES] = [2_048, 67_108_864];
+
 function openSessions(
   redis: RedisConnection | undefined,
-  { sessionTtl: ttlSeconds, sessionMaxAge: maxAgeSeconds }: Pick<Config, 'sessionTtl' | 'sessionMaxAge'>,
+  {
+    sessionTtl: ttlSeconds,
+    sessionMaxAge: maxAgeSeconds,
+    maxSessionsInMemory: maxSessions,
+    cacheBytes: maxBytes,
+  }: Config,
   others: Required<Pick<CachedSessionsOptions, 'peers' | 'onAnswers'>> & { readonly serving: Serving },
 ): Pick<Registry, 'sessions' | 'byHash' | 'swept' | 'use'> {
   if (redis === undefined) {
-    const { backendSessions: swept, ...sessions } = memorySessions({ ttlSeconds, maxAgeSeconds });
+    const { backendSessions: swept, ...sessions } = memorySessions({
+      ttlSeconds,
+      maxAgeSeconds,
+      maxSessions,
+      maxBytes: Math.max(LEAST_BYTES, maxSessions * SESSION_BYTES),
+    });
     return {
       sessions: recallingSessions(sessions, { knows: () => true, ...others }),
       byHash: sessions.byHash,
@@ -141,7 +154,7 @@ function openSessions(
     };
   }
   const { backendSessions: swept, ...store } = redisSessions({ redis, ttlSeconds, maxAgeSeconds });
-  const cached = cachedSessions(store, { ttlSeconds, ...others });
+  const cached = cachedSessions(store, { ttlSeconds, maxBytes, ...others });
   const { link } = redis;
   return {
     sessions: recallingSessions(cached, { ...others, knows: (id) => cached.knows(id), link }),

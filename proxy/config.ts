@@ -66,6 +66,10 @@ export type Config = {
   readonly guessRate: string;
   /** A session that has so many listening streams open here gets no other. */
   readonly maxStreamsPerSession: number;
+  /** Without `redis`: so many sessions, and no new ones beside them. */
+  readonly maxSessionsInMemory: number;
+  /** With `redis`: what the sessions that are known may take in memory, in bytes. */
+  readonly cacheBytes: number;
   /** The proxy's own, as discovery names zones; undefined: with Cloud Map the ECS task's, else none is preferred. */
   readonly zone: string | undefined;
   /** What tells the owners of sessions apart: see owner.ts. */
@@ -101,6 +105,8 @@ type Faults = { readonly kind: 'faults'; readonly faults: readonly string[] };
 const [LONGEST_WAIT, LONGEST_LIFE, LAME_DUCK] = [86_400, 366 * 86_400, 5];
 /** A body is one Buffer. */
 const LARGEST_BODY = 1_073_741_824;
+/** A Map of V8's has 16,777,216 entries at most. */
+const [MOST_IN_MEMORY, LARGEST_CACHE] = [10_000_000, 1_099_511_627_776];
 
 const number = (from: number, to: number, what: string) => {
   const error = `${what} from ${from} to ${to}`;
@@ -212,6 +218,8 @@ const SCHEMA = z.object({
   initializeRate: rate,
   guessRate: rate,
   maxStreamsPerSession: whole(1, 1_000_000, 'streams'),
+  maxSessionsInMemory: whole(1, MOST_IN_MEMORY, 'sessions'),
+  cacheBytes: whole(1_048_576, LARGEST_CACHE, 'whole bytes'),
   zone: orNot(formed(/^[\w.:-]+$/, 'a name')),
   bindOwner: z.string(BIND_OWNER).transform((value, context) => readBindOwner(value) ?? wrong(context, BIND_OWNER)),
   chaosMigrate: choice('on', 'off').transform((word) => word === 'on'),

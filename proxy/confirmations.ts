@@ -1,5 +1,5 @@
 /** When a session's home last showed that it knows the session. */
-import { BoundedMap } from './bounded.ts';
+import { BoundedMap, shortened } from './bounded.ts';
 import type { Session } from './contract.ts';
 
 export interface Confirmations {
@@ -28,22 +28,26 @@ const MOST = 20_000;
 
 /** `now` is in milliseconds. */
 export function createConfirmations(now: () => number): Confirmations {
-  const confirmed = new BoundedMap<string, Confirmation>(MOST);
-  const disconnects = new BoundedMap<string, number>(MOST);
+  const confirmed = new BoundedMap<Confirmation>(MOST);
+  const disconnects = new BoundedMap<number>(MOST);
   const disconnectsOf = ({ home }: Session): number => disconnects.get(home.origin) ?? 0;
 
   return {
     confirm(session) {
-      confirmed.set(session.id, { of: session.backendSessionId, at: now(), disconnects: disconnectsOf(session) });
+      confirmed.set(session.id, {
+        of: shortened(session.backendSessionId),
+        at: now(),
+        disconnects: disconnectsOf(session),
+      });
     },
     holds(session, ms) {
       const last = confirmed.get(session.id);
-      if (last === undefined || last.of !== session.backendSessionId) return false;
+      if (last === undefined || last.of !== shortened(session.backendSessionId)) return false;
       return now() - last.at <= ms && last.disconnects === disconnectsOf(session);
     },
     disconnectedSince(session) {
       const last = confirmed.get(session.id);
-      return last?.of !== session.backendSessionId || last.disconnects !== disconnectsOf(session);
+      return last?.of !== shortened(session.backendSessionId) || last.disconnects !== disconnectsOf(session);
     },
     doubt({ id }) {
       const last = confirmed.get(id);

@@ -255,6 +255,8 @@ export interface Sessions {
   known?(id: string): 'here' | 'nowhere' | 'unclear';
   /** Sessions per backend id: advisory, never throws. */
   countByBackend(): Promise<ReadonlyMap<string, number>>;
+  /** How many more sessions can be created now; undefined: as many as come. */
+  room?(): number;
   close(): Promise<void>;
 }
 

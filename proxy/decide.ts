@@ -11,6 +11,8 @@ export type Circumstances = {
   readonly load: Load;
   /** Sessions that a backend may hold before it gets no new ones. */
   readonly maxSessions: number;
+  /** How many more sessions the registry can take; undefined: as many as come. */
+  readonly room?: number | undefined;
   readonly onSessionLost: 'migrate' | 'not-found';
   /** The exchange may cause no further migration: its session has got a new home, or new homes have failed the handshake. */
   readonly spent: 'migrated' | 'failed' | undefined;
@@ -40,6 +42,14 @@ const ALL_FULL: Refusal = {
   status: 503,
   code: CODE.server,
   message: 'Service unavailable: every server holds as many sessions as it may, try again',
+  retryAfter: 5,
+};
+
+const REGISTRY_FULL: Refusal = {
+  kind: 'refuse',
+  status: 503,
+  code: CODE.server,
+  message: 'Service unavailable: the proxy holds as many sessions as it may, try again',
   retryAfter: 5,
 };
 
@@ -159,6 +169,8 @@ function roomiest(
 }
 
 function decideOpen(able: readonly Backend[], given: Circumstances): Decision {
+  const { room = Infinity } = given;
+  if (openingIn(given.load) >= room) return room > 0 ? { kind: 'wait' } : REGISTRY_FULL;
   const staying = able.filter(({ draining }) => !draining);
   if (staying.length > 0 && !staying.some((one) => hasRoom(one, given))) {
     // A place that somebody else is about to take may be given back.
@@ -172,6 +184,10 @@ function decideOpen(able: readonly Backend[], given: Circumstances): Decision {
       newest,
     ),
   );
+}
+
+function openingIn({ opening }: Load): number {
+  return [...opening.values()].reduce((sum, sessions) => sum + sessions, 0);
 }
 
 function hasRoom(one: Backend, { load, maxSessions }: Pick<Circumstances, 'load' | 'maxSessions'>): boolean {

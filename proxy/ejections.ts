@@ -15,7 +15,7 @@ const MOST = 10_000;
 
 /** `now` is in milliseconds. */
 export function createEjections(now: () => number): Ejections {
-  const failures = new BoundedMap<string, { readonly inARow: number; readonly until: number }>(MOST);
+  const failures = new BoundedMap<{ readonly inARow: number; readonly until: number }>(MOST);
   return {
     failed(backend) {
       const last = failures.get(backend);

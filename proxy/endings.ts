@@ -22,7 +22,7 @@ const KEPT_MS = 60_000;
 
 /** `now` is in milliseconds. */
 export function createEndings(peers: Peers, now: () => number): Endings {
-  const begun = new BoundedMap<string, number>(MOST);
+  const begun = new BoundedMap<number>(MOST);
   const add = (hash: string): void => void begun.set(hash, now());
   const remove = (hash: string): void => void begun.delete(hash);
   const hashOf = ({ hash }: JsonObject): string => (typeof hash === 'string' ? hash : '');

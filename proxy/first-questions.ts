@@ -57,7 +57,7 @@ type Outcome = 'answered' | 'silent' | 'unclear';
 
 export function createFirstQuestions(rooms: FirstQuestionsRooms): FirstQuestions {
   const { peers, streams, now } = rooms;
-  const waits = new BoundedMap<string, { readonly epoch: number; readonly over: Promise<void> }>(MOST);
+  const waits = new BoundedMap<{ readonly epoch: number; readonly over: Promise<void> }>(MOST);
   let waiting = 0;
 
   const undo = peers.on(TOPIC, async ({ hash, epoch }): Promise<JsonObject | undefined> => {

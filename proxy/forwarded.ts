@@ -79,7 +79,8 @@ function ownWay({ peer = '', scheme, host = '' }: Seen): OwnWay {
   const way = { addresses: [addressOf(peer)], proto: scheme, host: named, port: portOf(named, scheme) };
   const own = { ...way, fields: fieldsOf(way, way) };
   if (ways.size >= MOST_WAYS) ways.clear();
-  ways.set(key, own);
+  // A host that is no name may be as long as a head.
+  if (host === '' || named !== undefined) ways.set(key, own);
   return own;
 }
 

@@ -49,13 +49,14 @@ type Host = { readonly hostname: string; readonly host: string };
 /** The same few names come with nearly every request, and reading one costs more than the rest of the rule. */
 const read = new Map<string, Host>();
 const MOST_READ = 100;
+const LONGEST_READ = 300;
 
 function hostOf(url: string): Host | undefined {
   const known = read.get(url);
   if (known !== undefined) return known;
   const host = readHost(url);
   if (read.size >= MOST_READ) read.clear();
-  if (host !== undefined) read.set(url, host);
+  if (host !== undefined && url.length <= LONGEST_READ) read.set(url, host);
   return host;
 }
 

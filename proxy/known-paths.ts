@@ -20,7 +20,7 @@ export interface KnownPaths {
 const MOST = 1000;
 
 export function newKnownPaths(): KnownPaths {
-  const known = new BoundedMap<string, string>(MOST);
+  const known = new BoundedMap<string>(MOST);
   const keyOf = (to: Backend, path: string): string => `${to.id} ${to.origin} ${path}`;
   return {
     at(to, target) {

@@ -1,10 +1,14 @@
 /** Parts of somebody's own, held at arm's length: whatever they throw or leave out ends no process, and nothing is lost. */
 import { asError } from './as-error.ts';
+import { BoundedSet } from './bounded.ts';
 import { SessionsUnavailable } from './contract.ts';
 import type { Backend, Backends, Sessions } from './contract.ts';
 import type { Telemetry } from './events.ts';
 import { newListeners } from './listeners.ts';
 import type { LogDestination } from './telemetry/log.ts';
+
+/** Faults of backends that are said once. */
+const MOST_SAID = 1_000;
 
 /** What each part must be able to do. */
 const ABILITIES = {
@@ -32,7 +36,7 @@ type Recorder = Telemetry['record'];
 
 /** Closing it closes nothing. A backend at no origin is left out, and said once; of changes it is asked to tell one alone. */
 export function lentBackends(own: Backends, record: Recorder): Backends {
-  const said = new Set<string>();
+  const said = new BoundedSet(MOST_SAID);
   let last: readonly Backend[] = [];
   function attempt<T>(call: () => T, otherwise: T): T {
     try {
@@ -109,6 +113,14 @@ export function lentSessions(own: Sessions, record: Recorder): Sessions {
         // Advisory: what was true a moment ago will do.
       }
       return counted;
+    },
+    room() {
+      try {
+        return own.room?.() ?? Infinity;
+      } catch (error) {
+        record({ type: 'fault', error: asError(error) });
+        return Infinity;
+      }
     },
     close: async () => leave(undo),
   };

@@ -99,6 +99,10 @@ export type AffinityOptions = {
   readonly guessRate?: string | undefined;
   /** Listening streams that a session may have open at one proxy; beyond, 429 with `Retry-After`. Default: 16. */
   readonly maxStreamsPerSession?: number | undefined;
+  /** Sessions in memory where there is no `redis`, 2 KiB each on average, 64 MiB at least; full: 503 with `Retry-After`. Default: 100000. */
+  readonly maxSessionsInMemory?: number | undefined;
+  /** Bytes of memory for the sessions in `redis` that are known, the last used, from 1048576. Default: 67108864. */
+  readonly cacheBytes?: number | undefined;
   /** The proxy's own zone: backends known to be in it are preferred. Default: with Cloud Map the ECS task's, else none. */
   readonly zone?: string | undefined;
   /**

@@ -21,6 +21,7 @@ const AT_ONCE = 16;
 export function createMigrator(rooms: MigratorRooms): Migrator {
   const orphans = createOrphans(rooms.upstream, rooms.backends, rooms.now, rooms.backendSessions);
   const means: Means = { ...rooms, handshake: createHandshake(rooms.upstream), orphans };
+  const leave = newLeaving(means);
   const flights = new Map<string, { readonly to: string; readonly migrated: Promise<Migrated> }>();
   const limits = new Map<string, Limit>();
 
@@ -40,7 +41,7 @@ export function createMigrator(rooms: MigratorRooms): Migrator {
       const maybeOurs = others || (shared.kind === 'failed' && running.to !== to.id);
       if (!maybeOurs) return shared;
     }
-    const start = () => fly(means, session, to, exchange, reason, waitMs);
+    const start = () => fly(means, leave, session, to, exchange, reason, waitMs);
     // Nothing is awaited between the look and this: who comes now finds it.
     const flight = { to: to.id, migrated: inTurn(limitAt(limits, to), means, to, start) };
     flights.set(key, flight);
@@ -82,6 +83,7 @@ function inTurn(limit: Limit, { backends }: Means, to: Backend, migrate: () => P
 
 async function fly(
   means: Means,
+  leave: Leave,
   session: Session,
   to: Backend,
   exchange: Exchange,
@@ -103,7 +105,7 @@ async function fly(
   });
   if (migrated.kind === 'migrated') {
     means.moved(migrated.session);
-    leave(means, session, exchange, reason);
+    leave(session, exchange, reason);
   }
   return migrated;
 }
@@ -111,15 +113,28 @@ async function fly(
 /** Milliseconds. What still runs for a session that fled is over by then, or nobody waits for it. */
 const LAST_CALL_MS = 60_000;
 
+/** Old homes that are to be told later: each holds the header fields of one request. */
+const MOST_LATER = 10_000;
+
+type Leave = (session: Session, exchange: Exchange, reason: MigrationReason) => void;
+
 /** The old home may forget the session: at once where it was quiet, later where something may still run. */
-function leave({ backends, orphans }: Means, session: Session, exchange: Exchange, reason: MigrationReason): void {
-  // Another task is at its address.
-  if (reason === 'identity') return;
-  const credentials = credentialsOf(exchange);
-  const goodbye = (): void => {
-    const home = backends.list().find(({ id }) => id === session.home.id);
-    if (home !== undefined) orphans.close(session, home, credentials);
+export function newLeaving({ backends, orphans }: Pick<Means, 'backends' | 'orphans'>): Leave {
+  let later = 0;
+  return (session, exchange, reason) => {
+    // Another task is at its address.
+    if (reason === 'identity') return;
+    const credentials = credentialsOf(exchange);
+    const goodbye = (): void => {
+      const home = backends.list().find(({ id }) => id === session.home.id);
+      if (home !== undefined) orphans.close(session, home, credentials);
+    };
+    if (reason !== 'crash') return goodbye();
+    if (later >= MOST_LATER) return;
+    later += 1;
+    setTimeout(() => {
+      later -= 1;
+      goodbye();
+    }, LAST_CALL_MS).unref();
   };
-  if (reason === 'crash') setTimeout(goodbye, LAST_CALL_MS).unref();
-  else goodbye();
 }

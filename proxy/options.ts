@@ -223,6 +223,20 @@ export const OPTIONS = {
     fallback: '16',
     meaning: 'listening streams of a session open at this proxy; beyond: 429',
   },
+  maxSessionsInMemory: {
+    flag: 'max-sessions-in-memory',
+    env: 'MAX_SESSIONS_IN_MEMORY',
+    value: 'COUNT',
+    fallback: '100000',
+    meaning: 'without --redis: sessions in all, 2 KiB each on average; full: 503',
+  },
+  cacheBytes: {
+    flag: 'cache-bytes',
+    env: 'CACHE_BYTES',
+    value: 'BYTES',
+    fallback: '67108864',
+    meaning: 'with --redis: memory for sessions that are known, the last used',
+  },
   zone: {
     flag: 'zone',
     env: 'ZONE',

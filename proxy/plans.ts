@@ -1,5 +1,6 @@
 /** Which sessions should migrate though their home serves them: it drains, a person ordered it, or the drill is on. */
 import { hash as digest } from 'node:crypto';
+import { BoundedMap } from './bounded.ts';
 import type { Backends, JsonRpcMessage, PlannedReason, Session } from './contract.ts';
 import { isRequest } from './jsonrpc.ts';
 
@@ -51,6 +52,8 @@ export type PlansOptions = {
 
 /** Milliseconds. */
 const POSTPONED = 10_000;
+/** Sessions. */
+const MOST_POSTPONED = 20_000;
 /** Milliseconds: a migration that was begun before its order was undone has ended then, as has its claim. */
 const UNDER_WAY = 30_000;
 export const WATCHED_MS = 60_000;
@@ -63,7 +66,7 @@ export function createPlans({ backends, orders, watched, chaos, settleMs, now }:
   let ordered = new Map<string, number>();
   /** Until when, by backend id and by hash. */
   const undone = new Map<string, number>();
-  const postponed = new Map<string, number>();
+  const postponed = new BoundedMap<number>(MOST_POSTPONED);
   const listeners = new Set<() => void>();
 
   function learn(): void {

@@ -1,6 +1,6 @@
 /** What homes have asked clients over their listening streams: a session is not quiet before it is answered. */
 import { hash as digest } from 'node:crypto';
-import { BoundedMap } from './bounded.ts';
+import { BoundedMap, shortened } from './bounded.ts';
 import type { Activity, JsonRpcId, JsonRpcRequest, Peers, Session, Sessions } from './contract.ts';
 import { newListeners } from './listeners.ts';
 import { lookUp } from './lookup.ts';
@@ -27,6 +27,11 @@ export interface Questions {
 
 /** A question that nobody answers is no hindrance for ever. Milliseconds: longer than people think over a form. */
 const QUESTION_LIFE = 600_000;
+/** Open questions of one session, and of all: the oldest count as answered. */
+const MOST_OPEN_OF_ONE = 100;
+const MOST_OPEN = 20_000;
+/** Characters of a question's id; with a longer one it is not remembered. */
+const LONGEST_ID = 1_024;
 /** Sessions whose last question is remembered. */
 const MOST = 20_000;
 
@@ -40,7 +45,7 @@ export function createQuestions(
   sessions: Pick<Sessions, 'find' | 'onChange'>,
 ): Questions {
   const open = newOpenQuestions(activity);
-  const askedIn = new BoundedMap<string, number>(MOST);
+  const askedIn = new BoundedMap<number>(MOST);
   const answers = newListeners<string>();
 
   /** Whether it came on a stream that is held here. */
@@ -86,20 +91,35 @@ type Question = { readonly epoch: number; readonly timer: NodeJS.Timeout };
 
 function newOpenQuestions(activity: Activity) {
   const questions = new Map<string, Map<JsonRpcId, Question>>();
+  let count = 0;
 
   function close(session: string, question: JsonRpcId): boolean {
     void activity.leave(session, nameOf(question));
     const open = questions.get(session);
     clearTimeout(open?.get(question)?.timer);
     if (open?.delete(question) !== true) return false;
+    count -= 1;
     if (open.size === 0) questions.delete(session);
     return true;
+  }
+
+  function closeOldest(session: string): void {
+    for (const question of questions.get(session)?.keys() ?? []) return void close(session, question);
+  }
+  function makeRoom(session: string): void {
+    if ((questions.get(session)?.size ?? 0) >= MOST_OPEN_OF_ONE) closeOldest(session);
+    if (count >= MOST_OPEN) for (const oldest of questions.keys()) return closeOldest(oldest);
   }
 
   return {
     /** Whether it was open here. */
     close,
     add({ id, epoch }: Session, question: JsonRpcId): void {
+      if (typeof question === 'string' && question.length > LONGEST_ID) return;
+      if (questions.get(id)?.has(question) !== true) {
+        makeRoom(id);
+        count += 1;
+      }
       const open = questions.get(id) ?? new Map<JsonRpcId, Question>();
       questions.set(id, open);
       clearTimeout(open.get(question)?.timer);
@@ -122,5 +142,5 @@ function newOpenQuestions(activity: Activity) {
 }
 
 function nameOf(question: JsonRpcId): string {
-  return `question ${typeof question} ${question}`;
+  return `question ${typeof question} ${shortened(String(question))}`;
 }

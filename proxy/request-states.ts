@@ -89,7 +89,7 @@ function stateIn(messages: readonly JsonRpcMessage[]): string | undefined {
 
 /** Backends by the hash of a state: the latest, each for its life. */
 function newIssued(now: () => number) {
-  const backends = new BoundedMap<string, { readonly backend: string; readonly until: number }>(MOST);
+  const backends = new BoundedMap<{ readonly backend: string; readonly until: number }>(MOST);
   function add(hash: string, backend: string): void {
     backends.set(hash, { backend, until: now() + LIFE });
   }

@@ -38,6 +38,7 @@ import type { SweepRooms } from './sweep.ts';
 import type { TelemetryWithMetrics } from './telemetry/telemetry.ts';
 import type { SessionsByState } from './telemetry/metrics.ts';
 import { readRate } from './token-bucket.ts';
+import { newToken } from './token.ts';
 import { createUnregister } from './unregister.ts';
 import { createUpstream } from './upstream.ts';
 import type { UpstreamOptions } from './upstream.ts';
@@ -160,7 +161,7 @@ function hearingOf(given: Given, self: string, confirmations: Confirmations, ses
   return {
     mark: [...(given.mark ?? []), HEADER.affinityVia, self],
     onDisconnect: (origin: string): void => confirmations.disconnected(origin),
-    onRotation: createRotate(sessions, randomUUID),
+    onRotation: createRotate(sessions, newToken),
   };
 }
 

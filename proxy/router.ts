@@ -183,6 +183,7 @@ async function decideNow(rooms: Rooms, story: Story, session: Session | undefine
       draw: rooms.draw,
     },
     maxSessions: rooms.maxSessions,
+    room: rooms.sessions.room?.(),
     onSessionLost: rooms.onSessionLost,
     issuesIds: !rooms.issuers.none,
     issuer,

@@ -11,6 +11,9 @@ const CURSOR = /^[\t\x20-\x7E\x80-\xFF]+$/;
 /** Events up to this are read; a larger one is passed on in pieces. */
 const EVENT_BYTES = 8 * 1024 * 1024;
 
+/** The last of a stream, which its client is told to cancel when the server is lost. */
+const MOST_QUESTIONS = 1_000;
+
 export function streamAnswer(reading: Reading, status: number): Answer {
   const { exchange, session, sink } = reading;
   const epoch = session?.epoch ?? 0;
@@ -35,6 +38,7 @@ export function streamAnswer(reading: Reading, status: number): Answer {
     for (const answer of answers) take(answer);
     const shown = toClient({ ...cursor, raw, messages }, epoch);
     for (const message of shown.messages) if (isRequest(message)) questions.push(message.id);
+    if (questions.length > MOST_QUESTIONS) questions.splice(0, questions.length - MOST_QUESTIONS);
     if (listening) return sink.event(shown);
     const more = doubtful.event(shown, waited, pending.size === 0);
     if (answers.length > 0 && pending.size === 0 && !doubtful.any) sink.answered?.();

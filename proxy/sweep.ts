@@ -105,7 +105,7 @@ type Closer = (at: Backend, held: readonly BackendSession[], use: Use, counts: C
 function newCloser(rooms: Closing): Closer {
   const { backendSessions, over, pace } = rooms;
   const limit = newLimit(AT_ONCE);
-  const tries = new BoundedMap<string, number>(MOST_TRIED);
+  const tries = new BoundedMap<number>(MOST_TRIED);
 
   /** Of one that is claimed. Returns whether it may be asked for the next. */
   async function close(one: BackendSession, at: Backend, counts: Counts): Promise<boolean> {

@@ -27,7 +27,7 @@ const ROUNDING = 1e-6;
 export class TokenBuckets {
   readonly #rate: Rate;
   readonly #now: () => number;
-  readonly #fullAt: BoundedMap<string, number>;
+  readonly #fullAt: BoundedMap<number>;
 
   /** `most`: buckets. `now` is in milliseconds. */
   constructor(rate: Rate, most: number, now: () => number) {

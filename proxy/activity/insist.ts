@@ -1,9 +1,12 @@
 /** Words that Redis must hear though it is away now: said again until it has heard them. */
 
+import { BoundedMap } from '../bounded.ts';
 import { SessionsUnavailable } from '../contract.ts';
 
 /** Milliseconds between the rounds. */
 const AGAIN_EVERY = 1_000;
+/** Words that wait; of more the oldest go, and end in Redis by their age. */
+const MOST = 10_000;
 
 export interface Insisting {
   /** Says it now; while the registry is away, again each second, for `lifeMs`. A newer word of the name replaces it. */
@@ -17,7 +20,7 @@ type Word = { readonly say: () => Promise<unknown>; readonly until: number };
 
 /** `lifeMs`: after which what is in Redis has ended by its age. Words may be heard twice. */
 export function newInsisting(lifeMs: number, now: () => number): Insisting {
-  const words = new Map<string, Word>();
+  const words = new BoundedMap<Word>(MOST);
 
   async function say(name: string, word: Word): Promise<void> {
     let heard = true;

@@ -21,7 +21,7 @@ export type Guesses = {
  */
 export function newGuesses(now: () => number): Guesses {
   /** When the bucket of an address will be full again. */
-  const fullAt = new BoundedMap<string, number>(MOST_ADDRESSES);
+  const fullAt = new BoundedMap<number>(MOST_ADDRESSES);
   return {
     wait(address) {
       const left = (fullAt.get(siteOf(address)) ?? 0) - now() - (AT_ONCE - 1) * EVERY_MS;

@@ -54,7 +54,7 @@ export function redisPlaces(redis: RedisConnection, what: string, options: Place
   client.defineCommand('keepPlace', { numberOfKeys: 1, lua: KEEP });
   client.defineCommand('fillPlace', { numberOfKeys: 1, lua: FILL });
   const keyOf = (who: string): string => REDIS.limit(what, hashOf(who));
-  const renewAt = new BoundedMap<string, number>(MOST_SESSIONS);
+  const renewAt = new BoundedMap<number>(MOST_SESSIONS);
   /** Now and then; again at the next use where that fails. */
   function renew(name: string, command: () => Promise<unknown>): void {
     const at = now();
@@ -93,7 +93,7 @@ export function redisPlaces(redis: RedisConnection, what: string, options: Place
 const NO_PLACE: Place = { fill() {}, giveBack() {} };
 
 function newKeeping({ client, circuit }: RedisConnection, { most, now }: PlacesOptions) {
-  const looks = new BoundedMap<string, { readonly at: number; readonly freed: Promise<boolean> }>(MOST_KEYS);
+  const looks = new BoundedMap<{ readonly at: number; readonly freed: Promise<boolean> }>(MOST_KEYS);
 
   async function keep(key: string, token: string): Promise<boolean> {
     const at = now();

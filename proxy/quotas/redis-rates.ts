@@ -30,7 +30,7 @@ export function redisRates({ client, circuit }: RedisConnection, what: string, r
   const { everyMs, burst } = rate;
   const own = memoryRates(rate, now);
   /** Who was refused: until then Redis need not be asked. */
-  const refusedUntil = new BoundedMap<string, number>(MOST_KEYS);
+  const refusedUntil = new BoundedMap<number>(MOST_KEYS);
   return {
     async take(key) {
       const left = (refusedUntil.get(key) ?? 0) - now();

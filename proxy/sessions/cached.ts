@@ -45,6 +45,8 @@ export type CachedSessionsOptions = {
   readonly now?: () => number;
   /** 20,000 by default; the least recently used go first. */
   readonly maxEntries?: number;
+  /** Likewise of what they take, an estimate: 64 MiB by default. */
+  readonly maxBytes?: number;
   /** Milliseconds between counts of the registry: 2,000 by default. */
   readonly countEveryMs?: number;
   readonly serving?: Serving;
@@ -72,6 +74,7 @@ export function cachedSessions(store: LinkedSessions, options: CachedSessionsOpt
   const {
     now = Date.now,
     maxEntries = 20_000,
+    maxBytes = 64 * 1_024 * 1_024,
     countEveryMs = 2_000,
     ttlSeconds,
     serving = { has: () => false, calls: () => false },
@@ -86,6 +89,7 @@ export function cachedSessions(store: LinkedSessions, options: CachedSessionsOpt
     ttlMs,
     sureMs,
     maxEntries,
+    maxBytes,
     inUse: serving.has,
     now,
     onForgotten: (id) => store.forget(id),

@@ -40,7 +40,7 @@ export function newChanges(): Changes {
   const listeners = newListeners<string>();
   const endings = newListeners<Ending>();
   /** By hash. */
-  const ids = new BoundedMap<string, string>(MOST_KNOWN);
+  const ids = new BoundedMap<string>(MOST_KNOWN);
   let token = newToken();
 
   return {

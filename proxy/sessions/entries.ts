@@ -1,6 +1,7 @@
 /** Sessions as this proxy knew them last: bounded, and never set back by an answer that a change has overtaken. */
 
 import type { Session } from '../contract.ts';
+import { SharedParts } from './shared-parts.ts';
 
 type Entry = {
   readonly session: Session;
@@ -35,6 +36,8 @@ export type EntriesOptions = {
   readonly sureMs: number;
   /** Whether this proxy serves the session right now. */
   readonly inUse: (id: string) => boolean;
+  /** An estimate of what they take. */
+  readonly maxBytes: number;
   readonly now: () => number;
   /** Neither an entry nor a flight of this session is left. */
   readonly onForgotten: (id: string) => void;
@@ -50,6 +53,7 @@ export class Entries {
   readonly #options: EntriesOptions;
   readonly #entries = new Map<string, Entry>();
   readonly #flights = new Map<string, Set<Flight>>();
+  readonly #parts = new SharedParts();
   #linked = false;
 
   constructor(options: EntriesOptions) {
@@ -132,6 +136,12 @@ export class Entries {
     return behind ? { known, superseded } : undefined;
   }
 
+  /** The session as it is known, where that is the same: what it shares with others is then kept once. */
+  shared(session: Session): Session {
+    const known = this.#entries.get(session.id)?.session;
+    return known?.revision === session.revision ? known : session;
+  }
+
   depart(id: string): Flight {
     const flight = { id, startedAt: this.#options.now(), overtaken: false, stale: !this.#linked };
     const flights = this.#flights.get(id);
@@ -189,7 +199,7 @@ export class Entries {
   /** The session has ended, at whichever proxy: nothing of it may be put back. */
   end(id: string): void {
     this.#overtake(id);
-    this.#entries.delete(id);
+    this.#remove(id);
     this.#forgetIfGone(id);
   }
 
@@ -206,7 +216,7 @@ export class Entries {
   }
 
   clear(): void {
-    this.#entries.clear();
+    for (const id of this.#entries.keys()) this.#remove(id);
   }
 
   #land(flight: Flight, then: () => void): void {
@@ -218,22 +228,36 @@ export class Entries {
   }
 
   #put(flight: Flight, session: Session | undefined): void {
-    this.#entries.delete(flight.id);
-    if (!session) return;
-    const { ttlMs, maxEntries } = this.#options;
+    const kept = session && this.#parts.keep(session);
+    this.#remove(flight.id);
+    if (kept === undefined) return;
+    const { ttlMs } = this.#options;
     const { startedAt, stale } = flight;
     this.#entries.set(flight.id, {
-      session,
+      session: kept,
       stale,
       superseded: false,
       renewAt: startedAt + ttlMs / RENEWALS,
       aliveUntil: startedAt + ttlMs,
       confirmedAt: startedAt,
     });
-    const [oldest] = this.#entries.size > maxEntries ? this.#entries.keys() : [];
-    if (oldest === undefined) return;
-    this.#entries.delete(oldest);
-    this.#forgetIfGone(oldest);
+    this.#makeRoom();
+  }
+
+  #makeRoom(): void {
+    const { maxEntries, maxBytes } = this.#options;
+    for (const id of this.#entries.keys()) {
+      if (this.#entries.size <= maxEntries && this.#parts.bytes <= maxBytes) return;
+      this.#remove(id);
+      this.#forgetIfGone(id);
+    }
+  }
+
+  #remove(id: string): void {
+    const entry = this.#entries.get(id);
+    if (entry === undefined) return;
+    this.#entries.delete(id);
+    this.#parts.drop(entry.session);
   }
 
   #overtake(id: string): void {

@@ -148,7 +148,7 @@ type Held = {
 
 /** The verdicts that hold still. */
 function newVerdicts(now: () => number) {
-  const held = new BoundedMap<string, Held>(MOST_HELD);
+  const held = new BoundedMap<Held>(MOST_HELD);
   return {
     of(hash: string): Verdict | undefined {
       const last = held.get(hash);

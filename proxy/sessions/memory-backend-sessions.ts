@@ -6,7 +6,7 @@ import type { Session } from '../contract.ts';
 
 export type MemoryBackendSessionsOptions = {
   /** The sessions that live; those that have idled out are told of first. */
-  readonly alive: () => Iterable<Session>;
+  readonly alive: () => Iterable<{ readonly session: Session }>;
   /** Its idle life is not renewed. */
   readonly find: (id: string) => Session | undefined;
   readonly end: (session: Session) => void;
@@ -31,16 +31,15 @@ type Owed = { readonly one: BackendSession; readonly at: number; readonly expire
 
 export function memoryBackendSessions(options: MemoryBackendSessionsOptions): MemoryBackendSessions {
   const { alive, find, end, maxAgeMs, now } = options;
-  const owed = new BoundedMap<string, Owed>(MOST);
+  const owed = new BoundedMap<Owed>(MOST);
   const nameOf = ({ backend, backendSessionId }: BackendSession): string => `${backend} ${backendSessionId}`;
   const isTooOld = ({ createdAt }: Session): boolean => createdAt + maxAgeMs <= now();
   const set = (one: BackendSession, ms: number, expired = false): void =>
     void owed.set(nameOf(one), { one, at: now() + ms, expired });
 
   function noteTooOld(): void {
-    const all = alive();
-    if (maxAgeMs === Infinity) return;
-    for (const session of all) {
+    for (const { session } of alive()) {
+      if (maxAgeMs === Infinity) return;
       const one = backendSessionOf(session);
       if (isTooOld(session) && !owed.has(nameOf(one))) set(one, 0);
     }

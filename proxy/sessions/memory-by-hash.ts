@@ -1,40 +1,55 @@
 /** The sessions in this process's memory by hash. */
 
 import type { Session } from '../contract.ts';
-import { type SessionsByHash, isAfter, seen, writeCursor } from './by-hash.ts';
+import { type Cursor, type SessionsByHash, isAfter, seen, writeCursor } from './by-hash.ts';
+import type { Held, MemoryTable } from './memory-table.ts';
 
-export type Held = { readonly session: Session; readonly hash: string; readonly aliveUntil: number };
-
-/** `alive` gives those that live now; `drop` forgets one for good, and tells of it. */
-export function memoryByHash(alive: () => Iterable<Held>, drop: (session: Session) => void): SessionsByHash {
-  const find = (hash: string): Held | undefined => [...alive()].find((one) => one.hash === hash);
+/** `ended` is told of each that is ended here. */
+export function memoryByHash(table: MemoryTable, ended: (session: Session) => void): SessionsByHash {
   return {
     async find(hash) {
-      const found = find(hash);
+      const found = table.find(hash);
       return found && seen(hash, found.session);
     },
     async page({ backend, limit, after }) {
-      const found = [...alive()]
-        .map(({ session, hash, aliveUntil: until }) => ({ session, hash, until, backend: session.home.id }))
-        .filter((one) => backend === undefined || one.backend === backend)
-        .filter((one) => after === undefined || isAfter(after, one))
-        .toSorted((one, other) => (isAfter(one, other) ? -1 : 1));
+      const found = firstAfter(table, backend, after, limit + 1).toSorted((one, other) =>
+        isAfter(cursorOf(one), cursorOf(other)) ? -1 : 1,
+      );
       const shown = found.slice(0, limit);
       const last = found.length > limit ? shown.at(-1) : undefined;
-      return { sessions: shown.map(({ hash, session }) => seen(hash, session)), next: last && writeCursor(last) };
+      return {
+        sessions: shown.map(({ hash, session }) => seen(hash, session)),
+        next: last && writeCursor(cursorOf(last)),
+      };
     },
-    count: async () => countByHome(alive()),
+    count: async () => table.byHome(),
     async end(hash) {
-      const found = find(hash);
+      const found = table.find(hash);
       if (found === undefined) return undefined;
-      drop(found.session);
+      table.remove(hash);
+      ended(found.session);
       return { seen: seen(hash, found.session), session: found.session };
     },
   };
 }
 
-export function countByHome(held: Iterable<Held>): ReadonlyMap<string, number> {
-  const counts = new Map<string, number>();
-  for (const { session } of held) counts.set(session.home.id, (counts.get(session.home.id) ?? 0) + 1);
-  return counts;
+function cursorOf({ session, hash, aliveUntil }: Held): Cursor {
+  return { backend: session.home.id, until: aliveUntil, hash };
+}
+
+/** So many at least, where there are so many; of those that end in the same millisecond all, for they are in no order. */
+function firstAfter(
+  table: MemoryTable,
+  backend: string | undefined,
+  after: Cursor | undefined,
+  count: number,
+): readonly Held[] {
+  const found: Held[] = [];
+  for (const held of table.all()) {
+    const last = found.at(-1);
+    if (found.length >= count && held.aliveUntil !== last?.aliveUntil) break;
+    if (backend !== undefined && held.session.home.id !== backend) continue;
+    if (after === undefined || isAfter(after, cursorOf(held))) found.push(held);
+  }
+  return found;
 }

@@ -1,12 +1,13 @@
 /** The registry in this process's memory: for one proxy, and for as long as it runs. */
 
-import { hash as digest } from 'node:crypto';
 import { type BackendSessions, backendSessionOf } from '../backend-sessions.ts';
-import type { Session, Sessions } from '../contract.ts';
+import { type Session, type Sessions, SessionsUnavailable } from '../contract.ts';
 import { newListeners } from '../listeners.ts';
 import type { SessionsByHash } from './by-hash.ts';
+import { hashOf } from './changes.ts';
 import { memoryBackendSessions } from './memory-backend-sessions.ts';
-import { type Held, countByHome, memoryByHash } from './memory-by-hash.ts';
+import { memoryByHash } from './memory-by-hash.ts';
+import { MemoryTable } from './memory-table.ts';
 
 export type MemorySessionsOptions = {
   /** Idle life. */
@@ -15,85 +16,84 @@ export type MemorySessionsOptions = {
   readonly maxAgeSeconds?: number | undefined;
   /** Milliseconds since 1970; `Date.now` by default. */
   readonly now?: () => number;
+  /** Beside so many there is no room for another. Unlimited by default. */
+  readonly maxSessions?: number;
+  /** Nor where all take so many, an estimate; changes that would take more are refused. Unlimited by default. */
+  readonly maxBytes?: number;
 };
 
-/** Nobody but an operator can change what is here unasked: `onChange` hears of sessions ended by hash. Never throws. */
-export function memorySessions(options: MemorySessionsOptions): Sessions & {
+/** Nobody but an operator can change what is here unasked: `onChange` hears of sessions ended by hash. */
+export function memorySessions(options: MemorySessionsOptions): Required<Omit<Sessions, 'known'>> & {
   readonly byHash: SessionsByHash;
   readonly backendSessions: BackendSessions;
 } {
+  const { maxSessions = Infinity, maxBytes = Infinity } = options;
   const listeners = newListeners<string>();
-  const dropUnasked = (session: Session): void => {
-    drop(session);
-    listeners.tell(session.id);
-  };
-  const { entries, sweep, alive, keep, drop, backendSessions } = newEntries(options, dropUnasked);
+  const { table, backendSessions } = newTable(options, (session) => listeners.tell(session.id));
 
   return {
     async find(id) {
-      const session = alive(id);
-      return session && keep(session);
+      const held = table.find(hashOf(id));
+      if (held !== undefined) table.renew(held);
+      return held?.session;
     },
     async create(session) {
-      const there = alive(session.id);
-      if (there && there.revision !== session.revision) return 'taken';
-      keep(session);
+      const hash = hashOf(session.id);
+      const there = table.find(hash);
+      if (there !== undefined && there.session.revision !== session.revision) return 'taken';
+      table.keep(hash, session);
       return 'created';
     },
     async replace(from, to) {
-      const there = alive(from.id);
+      const hash = hashOf(from.id);
+      const there = table.find(hash)?.session;
       if (there?.revision !== from.revision) return there;
-      if (from.epoch !== to.epoch) backendSessions.closeLater(backendSessionOf(from));
-      return keep(to);
+      const before = table.bytes;
+      const kept = table.keep(hash, to);
+      // A session that needs a new home gets it in any case.
+      if (table.bytes <= maxBytes || table.bytes <= before || to.epoch !== from.epoch) {
+        if (to.epoch !== from.epoch) backendSessions.closeLater(backendSessionOf(from));
+        return kept;
+      }
+      table.keep(hash, there);
+      throw new SessionsUnavailable('Sessions take as much memory as they may');
     },
     async end(id) {
-      const there = alive(id);
-      if (there) drop(there);
+      const hash = hashOf(id);
+      const there = table.find(hash)?.session;
+      table.remove(hash);
+      if (there !== undefined) backendSessions.closeLater(backendSessionOf(there));
       return there;
     },
     onChange: listeners.add,
-    async countByBackend() {
-      sweep();
-      return countByHome(entries.values());
-    },
+    countByBackend: async () => table.byHome(),
+    room: () => (table.bytes < maxBytes ? Math.max(0, maxSessions - table.size) : 0),
     async close() {
-      entries.clear();
+      table.clear();
       listeners.clear();
     },
-    byHash: memoryByHash(() => (sweep(), entries.values()), dropUnasked),
+    byHash: memoryByHash(table, (session) => {
+      backendSessions.closeLater(backendSessionOf(session));
+      listeners.tell(session.id);
+    }),
     backendSessions,
   };
 }
 
-function newEntries(options: MemorySessionsOptions, end: (session: Session) => void) {
+/** `ended` is told of each that ends by its age. */
+function newTable(options: MemorySessionsOptions, ended: (session: Session) => void) {
   const { ttlSeconds, maxAgeSeconds = Infinity, now = Date.now } = options;
-  /** Each renewal moves an entry to the end, so the first are always the first to expire. */
-  const entries = new Map<string, Held>();
-
-  function sweep(): void {
-    const at = now();
-    for (const [id, { session, aliveUntil }] of entries) {
-      if (aliveUntil > at) return;
-      entries.delete(id);
-      backendSessions.expired(session);
-    }
-  }
-  function alive(id: string): Session | undefined {
-    sweep();
-    return entries.get(id)?.session;
-  }
-  function keep(session: Session): Session {
-    const hash = entries.get(session.id)?.hash ?? digest('sha256', session.id);
-    entries.delete(session.id);
-    entries.set(session.id, { session, hash, aliveUntil: now() + ttlSeconds * 1_000 });
-    return session;
-  }
-  function drop(session: Session): void {
-    entries.delete(session.id);
-    backendSessions.closeLater(backendSessionOf(session));
-  }
-  const maxAgeMs = maxAgeSeconds * 1_000;
-  const all = (): readonly Session[] => (sweep(), [...entries.values()].map(({ session }) => session));
-  const backendSessions = memoryBackendSessions({ alive: all, find: alive, end, maxAgeMs, now });
-  return { entries, sweep, alive, keep, drop, backendSessions };
+  const table = new MemoryTable(ttlSeconds * 1_000, now, (session) => backendSessions.expired(session));
+  const backendSessions = memoryBackendSessions({
+    alive: () => table.all(),
+    find: (id) => table.find(hashOf(id))?.session,
+    end(session) {
+      table.remove(hashOf(session.id));
+      backendSessions.closeLater(backendSessionOf(session));
+      ended(session);
+    },
+    maxAgeMs: maxAgeSeconds * 1_000,
+    now,
+  });
+  return { table, backendSessions };
 }

@@ -28,7 +28,7 @@ export function newReader(
     try {
       const session = await believed(flight, await store.find(flight.id));
       if (entries.landRead(flight, session)) tell(flight.id);
-      return session;
+      return session && entries.shared(session);
     } catch (error) {
       entries.landFailed(flight, 'read');
       throw error;

@@ -22,8 +22,10 @@ export type RecallOptions = {
   readonly now?: () => number;
 };
 
+export type RecallingSessions = Sessions & Required<Pick<Sessions, 'known'>>;
+
 /** The same sessions, with `known`. Closes `sessions`. */
-export function recallingSessions(sessions: Sessions, options: RecallOptions): Required<Sessions> {
+export function recallingSessions(sessions: Sessions, options: RecallOptions): RecallingSessions {
   const { knows, peers, link, now = Date.now } = options;
   const recall = newRecall(now);
   const undo = [
@@ -65,9 +67,9 @@ export function recallingSessions(sessions: Sessions, options: RecallOptions): R
 }
 
 function newRecall(now: () => number) {
-  const unknown = new BoundedMap<string, number>(MOST_UNKNOWN);
+  const unknown = new BoundedMap<number>(MOST_UNKNOWN);
   /** By when it was heard of, in steps of `moment`. */
-  const heard = new BoundedMap<string, number>(MOST_HEARD);
+  const heard = new BoundedMap<number>(MOST_HEARD);
   let linked = false;
   let moment = 0;
 

@@ -1,5 +1,6 @@
 /** How each backend stands, since when, and what has changed: folded from one look to the next. Pure. */
 
+import { BoundedMap } from '../bounded.ts';
 import type { Backend, Health } from '../contract.ts';
 import { listedState } from '../listed.ts';
 import type { BackendState, BackendStatus, DrainedBy } from './snapshot.ts';
@@ -25,12 +26,14 @@ export interface Standing {
 
 /** One that died and is not listed stays in sight for so long; where the list is fixed, until it lives. Milliseconds. */
 const DEAD_SHOWN_MS = 15 * 60_000;
+/** Backends; one that leaves while it drains says no more of it. */
+const MOST_DRAINED = 1_000;
 
 /** `fixed`: who belongs to the list never changes, so that one that is missing is dead, and may come back. */
 export function newStanding(fixed: boolean): Standing {
   let stands: ReadonlyMap<string, Stand> = new Map();
   const dead = new Set<string>();
-  const drained = new Map<string, DrainedBy>();
+  const drained = new BoundedMap<DrainedBy>(MOST_DRAINED);
   let looked = false;
 
   function stateOf(id: string, counts: Look['counts'], at: number): 'dead' | 'gone' | undefined {

@@ -245,6 +245,7 @@ test('a backend of your own at no origin is left out, and said once; one of a cl
 test('a registry of your own that throws, or says null, costs no more than the exchange that needs it', async () => {
   const inner = memorySessions({ ttlSeconds: 60 });
   let broken = false;
+  let room = 1;
   let changed = (_id: string): void => {};
   const whole = () => {
     if (broken) throw new TypeError('a bug of somebody else');
@@ -261,6 +262,10 @@ test('a registry of your own that throws, or says null, costs no more than the e
       whole();
       return inner.countByBackend();
     },
+    room() {
+      whole();
+      return room;
+    },
     onChange: (f) => ((changed = f), () => {}),
   };
   const { url } = await front({ sessions });
@@ -270,14 +275,16 @@ test('a registry of your own that throws, or says null, costs no more than the e
   broken = true;
   changed(talk.sessionId);
   expect((await post(talk, url, PING)).status).toBe(503);
-  const opened = await fetch(url, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json', accept: 'application/json, text/event-stream' },
-    body: JSON.stringify(INITIALIZE),
-  });
-  expect(opened.status).toBe(200);
-  await opened.text();
+  const open = async () => {
+    const headers = { 'content-type': 'application/json', accept: 'application/json, text/event-stream' };
+    const opened = await fetch(url, { method: 'POST', headers, body: JSON.stringify(INITIALIZE) });
+    await opened.text();
+    return opened.status;
+  };
+  expect(await open()).toBe(200);
   broken = false;
+  room = 0;
+  expect(await open()).toBe(503);
   expect((await talk.count()).slice(1)).toBe('1');
 });
 

@@ -2,7 +2,7 @@
 
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { type Flow, type FlowOptions, startFlow } from '../house/flow.ts';
-import { rawOpen, rawStatus } from '../house/by-hand.ts';
+import { rawOpen, rawPing, rawStatus } from '../house/by-hand.ts';
 import { INITIALIZE, startEdge } from '../house/edge.ts';
 import { post } from '../house/raw.ts';
 import { soon, until } from '../house/until.ts';
@@ -41,6 +41,34 @@ describe.each<[string, FlowOptions]>([
     });
     expect(taken.id).not.toBe('');
     expect([await flow.sessionsAt('a'), await flow.sessionsAt('b')]).toEqual([2, 2]);
+  });
+});
+
+describe('in memory, in all', () => {
+  test('the one too many is refused before any server is asked, and taken when another has ended', async () => {
+    const flow = await startFlow({ backends: ['a', 'b'], flags: ['--max-sessions-in-memory', '3'] });
+    onTestFinished(() => flow.close());
+    const opened = await Promise.all(Array.from({ length: 3 }, () => rawOpen(flow.url)));
+    expect(opened.map(({ status }) => status)).toEqual([200, 200, 200]);
+
+    const refused = await rawOpen(flow.url);
+    expect([refused.status, refused.headers.get('retry-after')]).toEqual([503, '5']);
+    expect(refused.message).toMatchObject({
+      id: 0,
+      error: {
+        code: -32000,
+        message: 'Service unavailable: the proxy holds as many sessions as it may, try again',
+      },
+    });
+    expect((await flow.sessionsAt('a')) + (await flow.sessionsAt('b'))).toBe(3);
+    // Those that are there go on.
+    for (const { id } of opened) expect((await rawPing(flow.url, id)).status).toBe(200);
+
+    expect(await rawStatus(flow.url, 'DELETE', opened[0]!.id)).toBe(200);
+    const many = await Promise.all(Array.from({ length: 5 }, () => rawOpen(flow.url)));
+    expect(many.filter(({ status }) => status === 200)).toHaveLength(1);
+    expect(many.filter(({ status }) => status === 503)).toHaveLength(4);
+    expect((await flow.sessionsAt('a')) + (await flow.sessionsAt('b'))).toBe(3);
   });
 });
 

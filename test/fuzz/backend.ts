@@ -32,8 +32,8 @@ const MOST_NAMES = 5000;
 
 export async function startBackend(): Promise<Backend> {
   const sockets = new Set<Socket>();
-  const expected = new BoundedMap<string, Expected>(MOST_NAMES);
-  const times = new BoundedMap<string, number>(MOST_NAMES);
+  const expected = new BoundedMap<Expected>(MOST_NAMES);
+  const times = new BoundedMap<number>(MOST_NAMES);
   let faults: string[] = [];
 
   async function serve(socket: Socket, request: Message): Promise<void> {

@@ -72,6 +72,7 @@ const LEVELS: readonly (readonly string[])[] = [
     'redis-url',
     'refusal',
     'session-id',
+    'token',
     'token-bucket',
     'warnings',
     'status/board',

@@ -122,7 +122,7 @@ beforeEach(() => {
 
 describe('a hit', () => {
   test('asks nobody', async () => {
-    for (let i = 0; i < 3; i += 1) expect(await cached.find(one.id)).toBe(one);
+    for (let i = 0; i < 3; i += 1) expect(await cached.find(one.id)).toEqual(one);
     expect(registry.calls).toEqual(['find']);
   });
 
@@ -133,7 +133,7 @@ describe('a hit', () => {
     expect(registry.calls).toEqual(['find']);
     at += 1;
     registry.state.held = true;
-    for (let i = 0; i < 3; i += 1) expect(await cached.find(one.id)).toBe(one);
+    for (let i = 0; i < 3; i += 1) expect(await cached.find(one.id)).toEqual(one);
     expect(registry.calls).toEqual(['find', 'find']);
     await registry.release();
     at += TENTH - 1;
@@ -146,9 +146,9 @@ describe('a hit', () => {
     await cached.find(one.id);
     registry.elsewhere(one.id, two);
     at += TENTH;
-    expect(await cached.find(one.id)).toBe(one);
+    expect(await cached.find(one.id)).toEqual(one);
     await settle();
-    expect(await cached.find(one.id)).toBe(two);
+    expect(await cached.find(one.id)).toEqual(two);
   });
 
   test('a renewal that fails harms nobody, and is tried again in the next tenth', async () => {
@@ -156,7 +156,7 @@ describe('a hit', () => {
     registry.state.down = true;
     for (let tenth = 0; tenth < 3; tenth += 1) {
       at += TENTH;
-      for (let i = 0; i < 3; i += 1) expect(await cached.find(one.id)).toBe(one);
+      for (let i = 0; i < 3; i += 1) expect(await cached.find(one.id)).toEqual(one);
       await settle();
     }
     expect(registry.calls).toEqual(['find', 'find', 'find', 'find']);
@@ -189,7 +189,7 @@ describe('a miss', () => {
     registry.state.down = true;
     await expect(cached.find(one.id)).rejects.toThrow(SessionsUnavailable);
     registry.state.down = false;
-    expect(await cached.find(one.id)).toBe(one);
+    expect(await cached.find(one.id)).toEqual(one);
   });
 });
 
@@ -198,8 +198,8 @@ describe('fresh', () => {
     const two = changed(one);
     await cached.find(one.id);
     registry.elsewhere(one.id, two);
-    expect(await cached.find(one.id, { fresh: true })).toBe(two);
-    expect(await cached.find(one.id)).toBe(two);
+    expect(await cached.find(one.id, { fresh: true })).toEqual(two);
+    expect(await cached.find(one.id)).toEqual(two);
     expect(registry.calls).toEqual(['find', 'find']);
   });
 
@@ -212,14 +212,14 @@ describe('fresh', () => {
     await registry.release();
     await registry.release();
     expect([await before, await fresh]).toEqual([one, two]);
-    expect(await cached.find(one.id)).toBe(two);
+    expect(await cached.find(one.id)).toEqual(two);
   });
 
   test('never falls back on what is known', async () => {
     await cached.find(one.id);
     registry.state.down = true;
     await expect(cached.find(one.id, { fresh: true })).rejects.toThrow(SessionsUnavailable);
-    expect(await cached.find(one.id)).toBe(one);
+    expect(await cached.find(one.id)).toEqual(one);
   });
 });
 
@@ -232,7 +232,7 @@ describe('a change of another proxy', () => {
     registry.elsewhere(one.id, two);
     registry.tell(one.id);
     expect(heard).toEqual([one.id]);
-    expect(await cached.find(one.id)).toBe(two);
+    expect(await cached.find(one.id)).toEqual(two);
   });
 
   test('makes what was read before it no knowledge, and no answer to who asks later', async () => {
@@ -243,10 +243,10 @@ describe('a change of another proxy', () => {
     registry.tell(one.id);
     const late = cached.find(one.id);
     await registry.release();
-    expect(await early).toBe(one);
+    expect(await early).toEqual(one);
     await registry.release();
-    expect(await late).toBe(two);
-    expect(await cached.find(one.id)).toBe(two);
+    expect(await late).toEqual(two);
+    expect(await cached.find(one.id)).toEqual(two);
     expect(registry.calls).toEqual(['find', 'find']);
   });
 
@@ -257,9 +257,9 @@ describe('a change of another proxy', () => {
     registry.elsewhere(one.id, three);
     registry.tell(one.id);
     await registry.release();
-    expect(await ours).toBe(two);
+    expect(await ours).toEqual(two);
     registry.state.held = false;
-    expect(await cached.find(one.id)).toBe(three);
+    expect(await cached.find(one.id)).toEqual(three);
   });
 });
 
@@ -291,7 +291,7 @@ describe('the end of a session, of which the registry knows nothing any more', (
     expect(registry.calls).toEqual(['find', 'find', 'end']);
     const other = newSession({ id: one.id, createdAt: one.createdAt + 1 });
     registry.stored.set(one.id, other);
-    expect(await cached.find(one.id)).toBe(other);
+    expect(await cached.find(one.id)).toEqual(other);
   });
 });
 
@@ -412,22 +412,22 @@ describe('a change of our own', () => {
   test('a created session is known', async () => {
     const session = newSession();
     expect(await cached.create(session)).toBe('created');
-    expect(await cached.find(session.id)).toBe(session);
+    expect(await cached.find(session.id)).toEqual(session);
     expect(registry.calls).toEqual(['create']);
   });
 
   test('what is taken is not ours to know', async () => {
     expect(await cached.create(newSession({ id: one.id }))).toBe('taken');
-    expect(await cached.find(one.id)).toBe(one);
+    expect(await cached.find(one.id)).toEqual(one);
   });
 
   test('a replaced one is known, the winner of a race too, and nothing of one that has ended', async () => {
     const [two, three] = [changed(one), changed(one)];
     await cached.replace(one, two);
-    expect(await cached.find(one.id)).toBe(two);
+    expect(await cached.find(one.id)).toEqual(two);
     registry.elsewhere(one.id, three);
-    expect(await cached.replace(two, changed(two))).toBe(three);
-    expect(await cached.find(one.id)).toBe(three);
+    expect(await cached.replace(two, changed(two))).toEqual(three);
+    expect(await cached.find(one.id)).toEqual(three);
     expect(registry.calls).toEqual(['replace', 'replace']);
     registry.elsewhere(one.id);
     expect(await cached.replace(three, changed(three))).toBeUndefined();
@@ -442,7 +442,7 @@ describe('a change of our own', () => {
     await registry.release();
     await registry.release();
     expect([await read, await write]).toEqual([one, two]);
-    expect(await cached.find(one.id)).toBe(two);
+    expect(await cached.find(one.id)).toEqual(two);
   });
 
   test('that may have been made is read before use', async () => {
@@ -450,10 +450,10 @@ describe('a change of our own', () => {
     await cached.find(one.id);
     registry.state.down = true;
     await expect(cached.replace(one, two)).rejects.toThrow(SessionsUnavailable);
-    expect(await cached.find(one.id)).toBe(one);
+    expect(await cached.find(one.id)).toEqual(one);
     registry.state.down = false;
     registry.elsewhere(one.id, two);
-    expect(await cached.find(one.id)).toBe(two);
+    expect(await cached.find(one.id)).toEqual(two);
   });
 
   test('an ended session is known no more', async () => {
@@ -467,7 +467,7 @@ describe('a subscription that is lost', () => {
   test('has each session read before use, for as long as it is', async () => {
     await cached.find(one.id);
     registry.link(false);
-    for (let i = 0; i < 2; i += 1) expect(await cached.find(one.id)).toBe(one);
+    for (let i = 0; i < 2; i += 1) expect(await cached.find(one.id)).toEqual(one);
     expect(registry.calls).toEqual(['find', 'find', 'find']);
   });
 
@@ -476,7 +476,7 @@ describe('a subscription that is lost', () => {
     registry.link(false);
     registry.link(true);
     await settle();
-    for (let i = 0; i < 2; i += 1) expect(await cached.find(one.id)).toBe(one);
+    for (let i = 0; i < 2; i += 1) expect(await cached.find(one.id)).toEqual(one);
     expect(registry.calls).toEqual(['find', 'restore']);
   });
 
@@ -498,14 +498,14 @@ describe('a subscription that is lost', () => {
     const found = cached.find(one.id);
     await settle();
     registry.elsewhere(one.id, one);
-    expect(await found).toBe(one);
+    expect(await found).toEqual(one);
   });
 
   test('stops nobody when the registry cannot be read either', async () => {
     await cached.find(one.id);
     registry.link(false);
     registry.state.down = true;
-    for (let i = 0; i < 2; i += 1) expect(await cached.find(one.id)).toBe(one);
+    for (let i = 0; i < 2; i += 1) expect(await cached.find(one.id)).toEqual(one);
     await expect(cached.find('x')).rejects.toThrow(SessionsUnavailable);
   });
 
@@ -545,7 +545,7 @@ describe('a subscription that is lost', () => {
     await cached.find(one.id);
     registry.link(false);
     registry.elsewhere(one.id, two);
-    expect(await cached.replace(one, changed(one))).toBe(two);
+    expect(await cached.replace(one, changed(one))).toEqual(two);
     cached.onChange((id) => heard.push(id));
     registry.link(true);
     expect(heard).toEqual([one.id]);
@@ -553,6 +553,32 @@ describe('a subscription that is lost', () => {
 });
 
 describe('the bound', () => {
+  test('beyond so many bytes too the least recently used go', async () => {
+    const maxBytes = 250_000;
+    cached = cachedSessions(registry.store, { ttlSeconds, now: () => at, maxBytes });
+    registry.link(true);
+    const large = (number: number) =>
+      newSession({
+        journal: { initialize: { number, text: 'x'.repeat(100_000) }, initialized: true, subscriptions: [] },
+      });
+    const [first, second, third] = [large(1), large(2), large(3)] as const;
+    for (const session of [first, second, third]) registry.stored.set(session.id, session);
+    for (const { id } of [first, second, first, third]) await cached.find(id);
+    expect(registry.forgotten).toEqual([second.id]);
+    registry.calls.length = 0;
+    for (const { id } of [first, third]) await cached.find(id);
+    expect(registry.calls).toEqual([]);
+    expect(await cached.find(second.id)).toEqual(second);
+    expect(registry.calls).toEqual(['find']);
+  });
+
+  test('one that is too large for the cache is found all the same', async () => {
+    cached = cachedSessions(registry.store, { ttlSeconds, now: () => at, maxBytes: 100 });
+    registry.link(true);
+    for (let i = 0; i < 2; i += 1) expect(await cached.find(one.id)).toEqual(one);
+    expect(registry.calls).toEqual(['find', 'find']);
+  });
+
   test('the least recently used go, and need not be heard of any more', async () => {
     const sessions = [one, newSession(), newSession(), newSession()];
     for (const session of sessions.slice(1)) registry.stored.set(session.id, session);

@@ -52,6 +52,8 @@ describe('what is taken', () => {
       initializeRate: 'off',
       guessRate: '20/s',
       maxStreamsPerSession: 16,
+      maxSessionsInMemory: 100_000,
+      cacheBytes: 67_108_864,
       zone: undefined,
       bindOwner: 'subject',
       trustProxy: 0,
@@ -67,7 +69,7 @@ describe('what is taken', () => {
     const flags = `--port 0 --host 0.0.0.0 --ops-port 1 --ops-host ::1 --path /a/b --path /c --backend https://B:443 --backend http://[::1]:1
       --discovery static --refresh 0.5 --allow-loopback on --health-path /health --redis rediss://u:p%40@r:6380/1 --session-ttl 60 --session-max-age 3600 --hold-seconds 0 --answer-seconds 2.5 --on-session-lost not-found
       --replay never --allowed-host MCP.example.com --allowed-origin HTTPS://App.example.com:443 --cors https://app.example.com --cors http://LOCALHOST:5173 --max-body 10
-      --trust-proxy 2 --passthrough off --drain-seconds 0.5 --lame-duck-seconds 0.4 --comment-seconds off --keep-alive-seconds 75 --log-level debug --chaos-migrate on --max-sessions-per-backend 50 --max-streams-per-session 2 --max-sessions-per-owner 5 --max-sessions-per-client 6 --initialize-rate 10/min --guess-rate 5/s --zone eu-west-1a --bind-owner header:X-User --emf mcp/x`;
+      --trust-proxy 2 --passthrough off --drain-seconds 0.5 --lame-duck-seconds 0.4 --comment-seconds off --keep-alive-seconds 75 --log-level debug --chaos-migrate on --max-sessions-per-backend 50 --max-sessions-in-memory 60 --cache-bytes 1048576 --max-streams-per-session 2 --max-sessions-per-owner 5 --max-sessions-per-client 6 --initialize-rate 10/min --guess-rate 5/s --zone eu-west-1a --bind-owner header:X-User --emf mcp/x`;
     expect(config(flags.split(/\s+/))).toEqual({
       port: 0,
       host: '0.0.0.0',
@@ -103,6 +105,8 @@ describe('what is taken', () => {
       initializeRate: '10/min',
       guessRate: '5/s',
       maxStreamsPerSession: 2,
+      maxSessionsInMemory: 60,
+      cacheBytes: 1_048_576,
       zone: 'eu-west-1a',
       bindOwner: 'header:x-user',
       trustProxy: 2,

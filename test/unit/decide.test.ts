@@ -184,6 +184,9 @@ test.each<[string, Wish, Parameters<typeof given>[0], string]>([
     { backends: [backend('a'), backend('b', { draining: true })], held: new Map([['a', 3]]), maxSessions: 3 },
     '503',
   ],
+  ['a new session where the registry has room for one', OPEN, { room: 1 }, 'forward a'],
+  ['a new session where the registry has no room', OPEN, { room: 0 }, '503'],
+  ['what is no new session, where the registry has no room', ANY, { room: 0 }, 'forward a'],
   ['a request without a session', ANY, { backends: [backend('b')] }, 'forward b'],
   [
     'a request without a session, whoever is full',
@@ -452,6 +455,12 @@ describe('balance', () => {
     expect(words(decide(OPEN, undefined, given({ backends: all, load: taking, maxSessions: 2 })))).toBe('wait');
     const taken = loaded({ held: new Map([['a', 2]]) });
     expect(words(decide(OPEN, undefined, given({ backends: all, load: taken, maxSessions: 2 })))).toBe('503');
+  });
+
+  test('so it is with the room in the registry, at whatever backend it is being taken', () => {
+    const load = loaded({ opening: new Map([['a', 2]]) });
+    const decided = [3, 2, 0].map((room) => words(decide(OPEN, undefined, given({ load, room }))));
+    expect(decided).toEqual(['forward b', 'wait', '503']);
   });
 
   test('sessions that are being opened count', () => {
