@@ -1,5 +1,6 @@
 /** What was set or added last: beyond so many, the oldest go. Names of any length take little. */
 import { hash as digest } from 'node:crypto';
+import { OrderedMap } from './ordered.ts';
 
 /** Characters. */
 const LONGEST = 256;
@@ -10,7 +11,7 @@ export function shortened(name: string): string {
   return name.length <= LONGEST ? name : `\u0000${digest('sha256', name)}`;
 }
 
-export class BoundedMap<V> extends Map<string, V> {
+export class BoundedMap<V> extends OrderedMap<V> {
   readonly #most: number;
 
   /** `most`: entries. */
@@ -21,9 +22,9 @@ export class BoundedMap<V> extends Map<string, V> {
 
   /** The entry is the newest from now on. */
   override set(key: string, value: V): this {
-    this.delete(key);
     super.set(shortened(key), value);
-    dropOldest(this, this.#most);
+    const [oldest] = this.size > this.#most ? (this.first() ?? []) : [];
+    if (oldest !== undefined) this.delete(oldest);
     return this;
   }
 
@@ -40,33 +41,33 @@ export class BoundedMap<V> extends Map<string, V> {
   }
 }
 
-export class BoundedSet extends Set<string> {
-  readonly #most: number;
+export class BoundedSet {
+  readonly #map: BoundedMap<true>;
 
   /** `most`: strings. */
   constructor(most: number) {
-    super();
-    this.#most = most;
+    this.#map = new BoundedMap(most);
+  }
+
+  get size(): number {
+    return this.#map.size;
   }
 
   /** It is the newest from now on. */
-  override add(one: string): this {
-    this.delete(one);
-    super.add(shortened(one));
-    dropOldest(this, this.#most);
+  add(one: string): this {
+    this.#map.set(one, true);
     return this;
   }
 
-  override has(one: string): boolean {
-    return super.has(shortened(one));
+  has(one: string): boolean {
+    return this.#map.has(one);
   }
 
-  override delete(one: string): boolean {
-    return super.delete(shortened(one));
+  delete(one: string): boolean {
+    return this.#map.delete(one);
   }
-}
 
-function dropOldest(kept: Map<string, unknown> | Set<string>, most: number): void {
-  if (kept.size <= most) return;
-  for (const oldest of kept.keys()) return void kept.delete(oldest);
+  [Symbol.iterator](): Generator<string> {
+    return this.#map.keys();
+  }
 }

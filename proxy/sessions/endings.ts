@@ -1,5 +1,7 @@
 /** Sessions that have ended, as far as this proxy has heard: what the registry may have lost. */
 
+import { OrderedMap } from '../ordered.ts';
+
 export type Endings = {
   /** `createdAt` tells it from a later session that got the same id. */
   readonly add: (hash: string, createdAt: number) => void;
@@ -24,7 +26,7 @@ export type EndingsOptions = {
 };
 
 export function newEndings({ lifeMs, most, now }: EndingsOptions): Endings {
-  const endings = new Map<string, { readonly createdAt: number; readonly until: number }>();
+  const endings = new OrderedMap<{ readonly createdAt: number; readonly until: number }>();
 
   function sweep(): void {
     const at = now();
@@ -35,7 +37,6 @@ export function newEndings({ lifeMs, most, now }: EndingsOptions): Endings {
   }
   return {
     add(hash, createdAt) {
-      endings.delete(hash);
       endings.set(hash, { createdAt, until: now() + lifeMs });
       sweep();
     },

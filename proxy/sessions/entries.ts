@@ -1,6 +1,7 @@
 /** Sessions as this proxy knew them last: bounded, and never set back by an answer that a change has overtaken. */
 
 import type { Session } from '../contract.ts';
+import { OrderedMap } from '../ordered.ts';
 import { SharedParts } from './shared-parts.ts';
 
 type Entry = {
@@ -51,7 +52,7 @@ export function isBehind(there: Session | undefined, known: Session): boolean {
 /** Least recently used first. */
 export class Entries {
   readonly #options: EntriesOptions;
-  readonly #entries = new Map<string, Entry>();
+  readonly #entries = new OrderedMap<Entry>();
   readonly #flights = new Map<string, Set<Flight>>();
   readonly #parts = new SharedParts();
   #linked = false;
@@ -64,7 +65,6 @@ export class Entries {
   known(id: string): Session | undefined {
     const entry = this.#entries.get(id);
     if (!entry || entry.superseded) return undefined;
-    this.#entries.delete(id);
     this.#entries.set(id, entry);
     return entry.session;
   }
@@ -206,7 +206,7 @@ export class Entries {
   /** Changes of others are heard from now on, or no more: either way some may have been missed. */
   link(linked: boolean): void {
     this.#linked = linked;
-    for (const entry of this.#entries.values()) entry.stale = true;
+    for (const [, entry] of this.#entries) entry.stale = true;
     for (const flights of this.#flights.values()) for (const flight of flights) flight.stale = true;
   }
 

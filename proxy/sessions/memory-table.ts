@@ -1,6 +1,7 @@
 /** The sessions in this process's memory: what any call does with them costs the same beside few and beside many. */
 
 import type { Session } from '../contract.ts';
+import { OrderedMap } from '../ordered.ts';
 import { SharedParts } from './shared-parts.ts';
 
 export type Held = {
@@ -19,7 +20,7 @@ export class MemoryTable {
   readonly #now: () => number;
   readonly #expired: (session: Session) => void;
   /** By hash. Each renewal moves one to the end, so the first are always the first to expire. */
-  readonly #held = new Map<string, Held>();
+  readonly #held = new OrderedMap<Held>();
   readonly #byHome = new Map<string, number>();
   readonly #parts = new SharedParts();
   #lastUntil = 0;
@@ -61,7 +62,6 @@ export class MemoryTable {
 
   /** Its idle life begins anew. */
   renew({ hash, session }: Held): void {
-    this.#held.delete(hash);
     this.#lastUntil = Math.max(this.#lastUntil, this.#now() + this.#ttlMs);
     this.#held.set(hash, { session, hash, aliveUntil: this.#lastUntil });
   }
@@ -84,7 +84,7 @@ export class MemoryTable {
   *all(): Generator<Held> {
     this.#sweep();
     const at = this.#now();
-    for (const held of this.#held.values()) if (held.aliveUntil > at) yield held;
+    for (const [, held] of this.#held) if (held.aliveUntil > at) yield held;
   }
 
   clear(): void {

@@ -22,6 +22,7 @@ const LEVELS: readonly (readonly string[])[] = [
     'decide',
     'balance',
     'bounded',
+    'ordered',
     'confirmations',
     'ejections',
     'session-doubt',

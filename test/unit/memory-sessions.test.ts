@@ -25,7 +25,8 @@ function begin(bounds: { readonly maxSessions?: number; readonly maxBytes?: numb
 
 /** How many entries of maps and sets are visited while `f` runs. */
 async function visitedBy(f: () => Promise<unknown>): Promise<number> {
-  const iterators = [new Map().values(), new Set().values()].map((one) => Object.getPrototypeOf(one));
+  const generated = Object.getPrototypeOf(Object.getPrototypeOf((function* none() {})()));
+  const iterators = [new Map().values(), new Set().values()].map((one) => Object.getPrototypeOf(one)).concat(generated);
   const spies = iterators.map((one) => vi.spyOn(one, 'next'));
   await f();
   const visited = spies.reduce((sum, { mock }) => sum + mock.calls.length, 0);
