@@ -104,6 +104,10 @@ export type Intent =
       readonly code: number;
       readonly message: string;
       readonly allow?: string;
+      /** Of the request that is refused. */
+      readonly id?: JsonRpcId;
+      /** It is beyond this. */
+      readonly bound?: 'json' | 'initialize';
     };
 
 /** How an earlier attempt of the same exchange ended at a backend. */
@@ -429,6 +433,7 @@ export const CODE = {
   invalidRequest: -32600,
   internal: -32603,
   methodNotFound: -32601,
+  invalidParams: -32602,
   /** "The outcome is unknown", and our other refusals. */
   server: -32000,
   sessionNotFound: -32001,

@@ -4,9 +4,9 @@ import { asError } from './as-error.ts';
 import { lingering, parsedBody, readBody } from './body.ts';
 import { classify } from './classify.ts';
 import { CODE } from './contract.ts';
-import type { Exchange, Refusal, Sink } from './contract.ts';
+import type { Exchange, Intent, Refusal, Sink } from './contract.ts';
 import { corsOf } from './cors.ts';
-import type { Telemetry } from './events.ts';
+import type { EndpointLimit, Telemetry } from './events.ts';
 import type { GuardRules } from './guard.ts';
 import { incomingHeaders } from './incoming.ts';
 import { idsOf } from './jsonrpc.ts';
@@ -59,11 +59,7 @@ export function createDoor(router: Router, rules: DoorRules, telemetry: Telemetr
     const sink = preflighting(answer, cors);
     if (closing && request.method === 'GET') return refuse(sink, CLOSED, []);
     const intent = classify(request.method ?? '', (name) => fieldOf(request, name), asked.body);
-    if (intent.kind === 'malformed') {
-      refuse(sink, intent, [], intent.allow === undefined ? [] : ['allow', intent.allow]);
-      recordRefusal(telemetry, intent.status);
-      return;
-    }
+    if (intent.kind === 'malformed') return refuseMalformed(sink, intent, telemetry);
     if (over) return refuse(sink, CLOSED, idsOf({ intent }), [], asked.body);
     const leave = new AbortController();
     response.once('close', () => {
@@ -110,6 +106,12 @@ export function createDoor(router: Router, rules: DoorRules, telemetry: Telemetr
       }
     },
   };
+}
+
+function refuseMalformed(sink: Sink, intent: Extract<Intent, { kind: 'malformed' }>, telemetry: Telemetry): void {
+  const { status, allow, id, bound } = intent;
+  refuse(sink, intent, id === undefined ? [] : [id], allow === undefined ? [] : ['allow', allow]);
+  recordRefusal(telemetry, status, bound);
 }
 
 /** A preflight is answered by us where no backend has in time. */
@@ -161,7 +163,8 @@ const SENTENCES = {
   508: LOOP.message,
 } as const;
 
-export function recordRefusal(telemetry: Telemetry, status: number): void {
+export function recordRefusal(telemetry: Telemetry, status: number, limit?: EndpointLimit): void {
+  if (limit !== undefined) telemetry.record({ type: 'limited', limit });
   telemetry.record({ type: 'exchange', verb: 'malformed', status, outcome: 'refused', seconds: 0 });
 }
 

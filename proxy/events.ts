@@ -5,6 +5,17 @@ import type { Health, Migrated, MigrationReason } from './contract.ts';
 /** What a client may have, or do, only so many of. */
 export type ClientLimit = 'owner-sessions' | 'client-sessions' | 'initializes' | 'guesses' | 'streams';
 
+/** What is bounded of requests and answers at the MCP endpoint. */
+export type EndpointLimit =
+  | 'json'
+  | 'initialize'
+  | 'subscriptions'
+  | 'bodies'
+  | 'body-time'
+  | 'held'
+  | 'answers'
+  | 'pipelined';
+
 /** What happened, for metrics and logs. Session ids are shortened to a hash on the way out. */
 export type RoutingEvent =
   | {
@@ -53,8 +64,8 @@ export type RoutingEvent =
   | ({ readonly type: 'sweep'; readonly expired: number } & { readonly [outcome in SweepOutcome]: number })
   /** An `initialize` was refused: the backend issued a session id that no client could send back. */
   | { readonly type: 'unusable-id'; readonly backend: string; readonly cause: string }
-  /** A client was refused with 429: it has, or asks for, more than it may. */
-  | { readonly type: 'limited'; readonly limit: ClientLimit }
+  /** A request was refused, or its answer was: it is beyond a limit; with 429 where its client has, or asks for, too much. */
+  | { readonly type: 'limited'; readonly limit: ClientLimit | EndpointLimit }
   | { readonly type: 'registry'; readonly state: 'up' | 'down'; readonly cause?: string }
   | { readonly type: 'discovery'; readonly state: 'up' }
   /** `since`: when discovery named somebody last, or began to be asked, in milliseconds since 1970. */

@@ -55,7 +55,7 @@ function wordsOf(text: string): { readonly namesSession: boolean } {
 }
 
 /** Errors that are about a request's own method, parameters or work. */
-const OF_THE_REQUEST: ReadonlySet<number> = new Set([CODE.methodNotFound, -32602, CODE.internal]);
+const OF_THE_REQUEST: ReadonlySet<number> = new Set([CODE.methodNotFound, CODE.invalidParams, CODE.internal]);
 
 function doubtOfResult({ messages, namesSession = false }: Complaint): Doubt | undefined {
   if (messages === undefined || messages.length === 0) return namesSession ? 'strong' : undefined;

@@ -93,6 +93,14 @@ const LIMITS = [
   'initializes',
   'guesses',
   'streams',
+  'json',
+  'initialize',
+  'subscriptions',
+  'bodies',
+  'body-time',
+  'held',
+  'answers',
+  'pipelined',
 ] as const satisfies readonly EventOf<'limited'>['limit'][];
 const SWEPT = ['closed', 'unknown', 'refused', 'failed'] as const satisfies readonly SweepOutcome[];
 const LOST = ['incompatible', 'policy', 'forgotten'] as const;
@@ -141,7 +149,7 @@ function createCounters(registry: Registry) {
     expired: counter('sessions_expired_total', 'Sessions that idled out or were too old, as far as that was seen'),
     closedLate: counter('backend_sessions_closed_total', 'What backends held of sessions that were over', ['outcome']),
     lost: counter('sessions_lost_total', 'Sessions that no backend could go on with', ['cause']),
-    limited: counter('limited_total', 'Requests refused with 429, by the limit that they met', ['limit']),
+    limited: counter('limited_total', 'Requests refused, by the limit that they met', ['limit']),
     registryUp: gauge('registry_up', 'Whether the registry answers: 1 until it is seen not to'),
     discoveryUp: gauge('discovery_up', 'Whether discovery names backends: 1 until it is seen not to'),
     discoveryDown: newAge('discovery_age_seconds', 'How long discovery has named nobody: 0 while it does', registers),

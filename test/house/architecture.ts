@@ -61,6 +61,7 @@ const LEVELS: readonly (readonly string[])[] = [
     'hop',
     'interim',
     'jsonrpc',
+    'json-bounds',
     'json-text',
     'loops',
     'nearest',
