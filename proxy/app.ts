@@ -15,9 +15,9 @@ import type { Door } from './door.ts';
 import type { Passthrough } from './passthrough.ts';
 import { refuseUpgrade } from './upgrades.ts';
 
-/** Milliseconds. */
-export type Deadlines = { readonly headers: number; readonly request: number };
-export const DEADLINES: Deadlines = { headers: 20_000, request: 60_000 };
+/** Milliseconds. `body`: of a request to the MCP endpoint that names no session. */
+export type Deadlines = { readonly headers: number; readonly request: number; readonly body: number };
+export const DEADLINES: Deadlines = { headers: 20_000, request: 60_000, body: 20_000 };
 const MAX_HEADER_BYTES = 64 * 1024;
 
 export type Ways = {

@@ -1,32 +1,74 @@
 /** The body of a request, bounded: what is over the limit is turned away before it is read. */
 import type { IncomingMessage } from 'node:http';
+import type { BodyCount } from './body-budget.ts';
 import type { Sink } from './contract.ts';
 
 /** How long a client that was turned away may go on sending, in milliseconds. */
 const LINGER_MS = 1000;
 
 /** A status: the body is to be refused, and the rest of it was not read. `left`: the client broke off. */
-export function readBody(request: IncomingMessage, limit: number): Promise<Buffer | 413 | 415 | 501 | 'left'> {
+export type Unread = 408 | 413 | 415 | 501 | 503 | 'left';
+
+export type BodyRules = {
+  /** Bytes of the largest body that is taken. */
+  readonly limit: number;
+  /** What it has to fit into besides. */
+  readonly count: BodyCount;
+  /** Milliseconds that it may take to arrive; undefined for no limit here. */
+  readonly ms: number | undefined;
+};
+
+export function readBody(request: IncomingMessage, { limit, count, ms }: BodyRules): Promise<Buffer | Unread> {
   if (isCoded(request)) return Promise.resolve(501);
-  const { 'content-length': length, 'content-encoding': encoding = 'identity' } = request.headers;
+  const { 'content-length': length = 0, 'content-encoding': encoding = 'identity' } = request.headers;
   if (encoding.toLowerCase() !== 'identity') return Promise.resolve(415);
-  if (length !== undefined && Number(length) > limit) return Promise.resolve(413);
+  if (Number(length) > limit) return Promise.resolve(413);
+  if (!count.fits(Number(length))) return Promise.resolve(503);
   return new Promise((resolve) => {
-    const chunks: Buffer[] = [];
-    let bytes = 0;
-    const take = (chunk: Buffer): void => {
-      chunks.push(chunk);
-      bytes += chunk.length;
-      if (bytes <= limit) return;
+    const parts = newParts();
+    let late: NodeJS.Timeout | undefined;
+    const settle = (read: Buffer | Unread): void => {
+      clearTimeout(late);
       request.off('data', take);
-      resolve(413);
+      parts.clear();
+      resolve(read);
     };
+    const take = (chunk: Buffer): void => {
+      if (parts.bytes + chunk.length > limit) settle(413);
+      else if (count.add(chunk.length)) parts.push(chunk);
+      else settle(503);
+    };
+    if (ms !== undefined && !isBodyless(request)) late = setTimeout(() => settle(408), ms);
     request.on('data', take);
-    request.once('end', () => resolve(Buffer.concat(chunks)));
-    request.once('close', () => resolve('left'));
+    request.once('end', () => settle(parts.whole()));
+    request.once('close', () => settle('left'));
     // A client that breaks off is no fault: `close` follows.
     request.once('error', () => {});
   });
+}
+
+/** Parts that are kept loose. Each is an object of its own, so that a body in chunks of a byte would take hundreds for it. */
+const MOST_LOOSE = 64;
+
+function newParts() {
+  let joined: Buffer[] = [];
+  let loose: Buffer[] = [];
+  let bytes = 0;
+  return {
+    get bytes() {
+      return bytes;
+    },
+    push(part: Buffer): void {
+      bytes += part.length;
+      if (loose.push(part) < MOST_LOOSE) return;
+      joined.push(Buffer.concat(loose));
+      loose = [];
+    },
+    whole: () => Buffer.concat([...joined, ...loose]),
+    clear(): void {
+      [joined, loose] = [[], []];
+    },
+  };
 }
 
 /**

@@ -46,6 +46,11 @@ export function clashes({ given, wanted }: Read, listens: boolean): readonly str
       `${source}: expected at most --drain-seconds (${first('drainSeconds')}), which counts it, got ${shown(first('lameDuckSeconds'))}`,
     );
   }
+  const bodies = given.get('maxBodies');
+  if (bodies !== undefined && Number(first('maxBodies')) < Number(first('maxBody'))) {
+    const least = `at least --max-body (${first('maxBody')})`;
+    faults.push(`${bodies.source}: expected ${least}, got ${shown(first('maxBodies'))}`);
+  }
   return faults;
 }
 

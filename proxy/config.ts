@@ -84,6 +84,8 @@ export type Config = {
   readonly cors: readonly string[] | undefined;
   /** Bytes. */
   readonly maxBody: number;
+  /** Bytes of all request bodies in memory; undefined: a quarter of V8's heap limit, at least `maxBody`. */
+  readonly maxBodies: number | undefined;
   /** Proxies in front of us whose forwarding fields are believed. */
   readonly trustProxy: number;
   /** Whether paths other than the MCP endpoint's go to a backend. */
@@ -227,6 +229,7 @@ const SCHEMA = z.object({
   allowedOrigins: orNot(z.array(webOrigin)),
   cors: orNot(z.array(webOrigin)),
   maxBody: whole(1, LARGEST_BODY, 'whole bytes'),
+  maxBodies: orNot(whole(1, Number.MAX_SAFE_INTEGER, 'whole bytes')),
   trustProxy: whole(0, 32, 'a whole number of proxies'),
   passthrough: choice('on', 'off').transform((value) => value === 'on'),
   drainSeconds: seconds,

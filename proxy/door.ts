@@ -2,8 +2,11 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { asError } from './as-error.ts';
 import { lingering, parsedBody, readBody } from './body.ts';
+import type { Unread } from './body.ts';
+import { newBodyBudget } from './body-budget.ts';
+import type { BodyCount } from './body-budget.ts';
 import { classify } from './classify.ts';
-import { CODE } from './contract.ts';
+import { CODE, HEADER } from './contract.ts';
 import type { Exchange, Intent, Refusal, Sink } from './contract.ts';
 import { corsOf } from './cors.ts';
 import type { EndpointLimit, Telemetry } from './events.ts';
@@ -18,6 +21,10 @@ import { ResponseSink } from './sink.ts';
 export type DoorRules = GuardRules & {
   /** Bytes. */
   readonly maxBody: number;
+  /** Bytes of all bodies that are in memory; undefined: see body-budget.ts. */
+  readonly maxBodies: number | undefined;
+  /** Milliseconds that the body of a request which names no session may take to arrive. */
+  readonly bodyMs: number;
   /** Hops whose forwarding fields are believed. */
   readonly trustProxy: number;
   /** Who asks, as a hash; undefined: owners are not told apart. */
@@ -44,11 +51,16 @@ export interface Door {
 /** Where the request goes, as path and query, and what it brings. */
 type Asked = { readonly target: string; readonly path: string | undefined; readonly body: Buffer };
 /** An answer of our own by the head alone. */
-export type Turned = Pick<Refusal, 'code' | 'message' | 'mark' | 'retryAfter'> & { readonly status: number };
+export type Turned = Pick<Refusal, 'code' | 'message' | 'mark' | 'retryAfter'> & {
+  readonly status: number;
+  /** It is beyond this. */
+  readonly limit?: EndpointLimit;
+};
 type Run = { readonly exchange: Exchange; readonly sink: Sink; readonly leave: AbortController };
 
 export function createDoor(router: Router, rules: DoorRules, telemetry: Telemetry): Door {
   const runs = newRuns();
+  const withBody = createReader(rules);
   const { turnAway, refuse: turning } = createTurning(rules, telemetry);
   let closing = false;
   let over = false;
@@ -73,11 +85,11 @@ export function createDoor(router: Router, rules: DoorRules, telemetry: Telemetr
     if (cors?.preflight !== undefined && sink.shown === 'nothing') refuse(sink, NO_BACKEND, []);
   }
 
-  async function knock(request: IncomingMessage, response: ServerResponse, at: Omit<Asked, 'body'>): Promise<void> {
-    const body = parsedBody(request) ?? (await readBody(request, rules.maxBody));
-    if (body === 'left') return undefined;
-    return Buffer.isBuffer(body) ? pass(request, response, { ...at, body }) : turnAway(request, response, body);
-  }
+  const knock = (request: IncomingMessage, response: ServerResponse, at: Omit<Asked, 'body'>): Promise<void> =>
+    withBody(request, async (body) => {
+      if (Buffer.isBuffer(body)) await pass(request, response, { ...at, body });
+      else turnAway(request, response, body);
+    });
 
   return {
     enter(request, response, target, path) {
@@ -106,6 +118,34 @@ export function createDoor(router: Router, rules: DoorRules, telemetry: Telemetr
       }
     },
   };
+}
+
+/** The body counts until `take` resolves; it is not called where the client has broken off. */
+function createReader(rules: DoorRules) {
+  const budget = newBodyBudget(rules.maxBodies, rules.maxBody);
+  return async (
+    request: IncomingMessage,
+    take: (body: Buffer | Exclude<Unread, 'left'>) => Promise<void>,
+  ): Promise<void> => {
+    const count = budget.open();
+    try {
+      const body = await bodyOf(request, rules, count);
+      if (body !== 'left') await take(body);
+    } finally {
+      count.close();
+    }
+  };
+}
+
+async function bodyOf(
+  request: IncomingMessage,
+  { maxBody, bodyMs }: DoorRules,
+  count: BodyCount,
+): Promise<Buffer | Unread> {
+  const parsed = parsedBody(request);
+  if (parsed !== undefined) return count.add(parsed.length) ? parsed : 503;
+  const ms = request.headers[HEADER.session] === undefined ? bodyMs : undefined;
+  return readBody(request, { limit: maxBody, count, ms });
 }
 
 function refuseMalformed(sink: Sink, intent: Extract<Intent, { kind: 'malformed' }>, telemetry: Telemetry): void {
@@ -141,7 +181,7 @@ function createTurning(rules: GuardRules, telemetry: Telemetry): Pick<Door, 'tur
     response.setHeader('connection', 'close');
     const sink = new ResponseSink(response, { closing: () => false, cors: corsOf(request, rules) });
     refuse(lingering(sink, request), refusal, []);
-    recordRefusal(telemetry, refusal.status);
+    recordRefusal(telemetry, refusal.status, refusal.limit);
   };
   return { refuse: turn, turnAway: (request, response, status) => turn(request, response, refusalOf(status)) };
 }
@@ -149,17 +189,21 @@ function createTurning(rules: GuardRules, telemetry: Telemetry): Pick<Door, 'tur
 /** What is said to whoever is turned away by its head alone. */
 export function refusalOf(status: keyof typeof SENTENCES): Turned {
   if (status === 508) return LOOP;
-  return { status, code: status === 500 ? CODE.internal : CODE.server, message: SENTENCES[status] };
+  const refusal = { status, code: status === 500 ? CODE.internal : CODE.server, message: SENTENCES[status] };
+  if (status === 408) return { ...refusal, limit: 'body-time' };
+  return status === 503 ? { ...refusal, limit: 'bodies', retryAfter: 1 } : refusal;
 }
 
 const SENTENCES = {
   400: 'Bad request: Host must be there once, and Authorization once at most',
   403: 'Forbidden: this Host or Origin is not allowed',
   404: 'Not found',
+  408: 'Request timeout: the body took too long to arrive',
   413: 'Payload too large',
   415: 'Unsupported Content-Encoding: the body must be sent as it is',
   500: INTERNAL.message,
   501: 'Unsupported Transfer-Encoding: only chunked is taken',
+  503: 'Service unavailable: too many bytes of request bodies are in memory, try again',
   508: LOOP.message,
 } as const;
 

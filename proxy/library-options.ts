@@ -123,6 +123,11 @@ export type AffinityOptions = {
   /** Bytes of the largest request body that is read; a larger one gets 413. A parser before has a limit of its own. Default: 4194304. */
   readonly maxBody?: number | undefined;
   /**
+   * Bytes of all request bodies that are in memory, each from its first byte until its answer has ended; beyond it 503 with
+   * `Retry-After`. At least `maxBody`. Default: a quarter of V8's heap limit.
+   */
+  readonly maxBodies?: number | undefined;
+  /**
    * Proxies in front whose `X-Forwarded-*` or `Forwarded` (RFC 7239) is believed, from 0 to 32; what nobody is believed to
    * have said is dropped. Default: 0.
    */

@@ -96,7 +96,8 @@ export async function start(
   const ready = (): boolean => listening && house.backends.list().length > 0;
   status.watch(house, ready);
   await house.found;
-  const door = createDoor(house.router, { ...config, ownerOf: ownerTeller(config.bindOwner, given.owner) }, telemetry);
+  const ownerOf = ownerTeller(config.bindOwner, given.owner);
+  const door = createDoor(house.router, { ...config, ownerOf, bodyMs: deadlines.body }, telemetry);
   const { elsewhere, self } = house;
   const server = createDoorServer({ ...config, rules: { ...config, self }, door, elsewhere, telemetry }, deadlines);
   const connections = trackConnections(server);

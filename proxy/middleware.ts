@@ -2,6 +2,7 @@
 import { createHmac, timingSafeEqual } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { entryFault, targetOf } from './admit.ts';
+import { DEADLINES } from './app.ts';
 import type { Config } from './config.ts';
 import { CODE, HEADER } from './contract.ts';
 import type { Refusal } from './contract.ts';
@@ -54,7 +55,8 @@ export function sessionAffinity(options: MiddlewareOptions): Middleware {
   const own = { ...config, backendHost: config.backendHost ?? 'keep', passthrough: false };
   const house = buildHouse(own, telemetry, { ...given, mark: [HEADER.affinityHop, hop] });
   // The listener is yours, and so is what it may be called: any Host, and an Origin that equals it.
-  const rules = { ...config, host: '0.0.0.0', ownerOf: ownerTeller(config.bindOwner, given.owner) };
+  const ownerOf = ownerTeller(config.bindOwner, given.owner);
+  const rules = { ...config, host: '0.0.0.0', ownerOf, bodyMs: DEADLINES.body };
   const door = createDoor(house.router, rules, telemetry);
   for (const warning of warningsOf(config)) telemetry.record({ type: 'configuration', warning });
   const alone = config.redis === undefined && given.sessions === undefined;

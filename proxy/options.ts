@@ -289,6 +289,13 @@ export const OPTIONS = {
     fallback: '4194304',
     meaning: 'the largest request body',
   },
+  maxBodies: {
+    flag: 'max-bodies',
+    env: 'MAX_BODIES_BYTES',
+    value: 'BYTES',
+    unset: "a quarter of V8's heap limit",
+    meaning: 'the request bodies in memory, all together; beyond: 503',
+  },
   trustProxy: {
     flag: 'trust-proxy',
     env: 'TRUST_PROXY',

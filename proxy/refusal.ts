@@ -19,6 +19,10 @@ export const NO_BACKEND: Refusal = {
   message: 'Service unavailable: no server can take the request now, try again',
   retryAfter: 1,
 };
+export const CROWDED: Refusal = {
+  ...NO_BACKEND,
+  message: 'Service unavailable: too many requests wait for a server, try again',
+};
 export const OUTCOME_UNKNOWN: Refusal = {
   kind: 'refuse',
   status: 502,

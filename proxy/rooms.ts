@@ -145,13 +145,14 @@ export function buildHouse(config: Config, telemetry: TelemetryWithMetrics, give
 /** What is remembered of backends and sessions, before anything has happened. */
 function nothingYet({
   guessRate,
-}: Config): Pick<Rooms, 'ejections' | 'guesses' | 'streamless' | 'silent' | 'opening' | 'running'> {
+}: Config): Pick<Rooms, 'ejections' | 'guesses' | 'streamless' | 'silent' | 'opening' | 'holding' | 'running'> {
   return {
     ejections: createEjections(Date.now),
     guesses: createGuesses(readRate(guessRate), Date.now),
     streamless: new BoundedSet(MOST_REMEMBERED),
     silent: new BoundedSet(MOST_REMEMBERED),
     opening: new Map(),
+    holding: new Map(),
     running: new Map(),
   };
 }

@@ -12,6 +12,7 @@ import { traceOf } from './headers.ts';
 import { hold } from './hold.ts';
 import { isClaimed, standingOf } from './owner.ts';
 import { refuseStranger } from './owners.ts';
+import { messagesOf } from './jsonrpc.ts';
 import { migratePlanned } from './planned.ts';
 import { INTERNAL, REGISTRY_DOWN } from './refusal.ts';
 import { openAnew, reopen } from './reopen.ts';
@@ -20,6 +21,7 @@ import { ended, lost, noteEnding } from './session-end.ts';
 import { endTooOld } from './too-old.ts';
 import { accepted, beginStory, keepPlace, noteChange, refused } from './story.ts';
 import type { Ending, Rooms, Story, Turn } from './story.ts';
+import { subscriptionFault } from './subscriptions.ts';
 
 export interface Router {
   /** Never throws; when it resolves the client's answer has ended. */
@@ -41,6 +43,7 @@ async function handle(rooms: Rooms, exchange: Exchange, sink: Sink): Promise<voi
   story.closeStream();
   leaveLimits(rooms, story, ending);
   story.leaveSession?.();
+  rooms.holding.delete(story);
   if (story.heldSince !== undefined) {
     const outcome = ending.outcome === 'answered' || ending.outcome === 'lost' ? 'served' : ending.outcome;
     rooms.telemetry.record({ type: 'held', seconds: (rooms.now() - story.heldSince) / 1000, outcome });
@@ -91,6 +94,11 @@ async function turn(rooms: Rooms, story: Story): Promise<Turn> {
   if (found !== undefined) enter(rooms, story, found);
   noteChange(story, found);
   if (found !== undefined) countUse(rooms, story, found);
+  const fault = found && subscriptionFault(found, messagesOf(story.exchange));
+  if (fault !== undefined) {
+    rooms.telemetry.record({ type: 'limited', limit: 'subscriptions' });
+    return refused(story, fault);
+  }
   const addressed = address(story.exchange, found);
   if (addressed.kind === 'later' && !story.reread) {
     story.reread = true;

@@ -83,6 +83,8 @@ export type Rooms = {
   readonly opening: Map<string, number>;
   /** Exchanges that run, listening ones apart, by backend id. */
   readonly running: Map<string, number>;
+  /** Exchanges that are held, and since when each tries again, in milliseconds; Infinity while it waits. */
+  readonly holding: Map<Story, number>;
   readonly onSessionLost: 'migrate' | 'not-found';
   readonly replay: ReplayPolicy;
   /** Milliseconds. */

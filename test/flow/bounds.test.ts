@@ -108,3 +108,63 @@ describe('a body', () => {
     expect((await passed(body)) === body).toBe(true);
   });
 });
+
+describe('subscriptions of a session', () => {
+  const TOO_MANY =
+    '200 -32602: Invalid params: a session has at most 1000 subscriptions, whose URIs have 256 KiB together';
+  const TOO_LONG = '200 -32602: Invalid params: the URI of a subscription has at most 2048 bytes';
+  const about = (uri: string, id = 1, method = 'subscribe') =>
+    ({ jsonrpc: '2.0', id, method: `resources/${method}`, params: { uri } }) as const;
+  const uris = (count: number, bytes: number): readonly string[] =>
+    Array.from({ length: count }, (_, at) => `u:${at}`.padEnd(bytes, '.'));
+  const refusal = (uri: string, session: string): Promise<string> =>
+    refused(about(uri), 'subscriptions', `mcp-session-id: ${session}`);
+
+  /** Subscribes in batches. */
+  async function subscribe(session: string, all: readonly string[]): Promise<void> {
+    for (let from = 0; from < all.length; from += 100) {
+      const messages = all.slice(from, from + 100).map((uri, at) => about(uri, at));
+      const client = await edge.dial();
+      client.send(post(messages, `mcp-session-id: ${session}`));
+      const it = await edge.a.next();
+      it.answer(
+        200,
+        messages.map(({ id }) => result(id)),
+      );
+      expect((await client.answer()).status).toBe(200);
+      client.leave();
+    }
+  }
+
+  test('1,000 at most; those that are there can be made again, and another one after one has ended', async () => {
+    await edge.open('many');
+    await subscribe('many', uris(1000, 8));
+    expect(await refusal('one more', 'many')).toBe(TOO_MANY);
+    const [first = ''] = uris(1, 8);
+    await passed(about(first), 'mcp-session-id: many');
+    await passed(about(first, 1, 'unsubscribe'), 'mcp-session-id: many');
+    await passed(about('one more'), 'mcp-session-id: many');
+    expect(await refusal(first, 'many')).toBe(TOO_MANY);
+  });
+
+  test('a URI has 2,048 bytes at most, and all have 256 KiB', async () => {
+    await edge.open('fat');
+    expect(await refusal('\u00E9'.repeat(1024) + 'x', 'fat')).toBe(TOO_LONG);
+    await subscribe('fat', uris(128, 2048));
+    expect(await refusal('x', 'fat')).toBe(TOO_MANY);
+  });
+
+  test('a batch that has one too many is refused as a whole, each request under its id', async () => {
+    await edge.open('batched');
+    const before = edge.a.requests.length;
+    const client = await edge.dial();
+    client.send(post([about('a', 7), about('x'.repeat(2049), 8)], 'mcp-session-id: batched'));
+    const { status, body } = await client.answer();
+    client.leave();
+    expect([status, edge.a.requests.length]).toEqual([200, before]);
+    expect(JSON.parse(body)).toMatchObject([
+      { id: 7, error: { code: -32602 } },
+      { id: 8, error: { code: -32602 } },
+    ]);
+  });
+});

@@ -45,6 +45,7 @@ describe('what is taken', () => {
       allowedOrigins: undefined,
       cors: undefined,
       maxBody: 4_194_304,
+      maxBodies: undefined,
       chaosMigrate: false,
       maxSessions: Infinity,
       maxSessionsPerOwner: Infinity,
@@ -68,7 +69,7 @@ describe('what is taken', () => {
   test('every flag', () => {
     const flags = `--port 0 --host 0.0.0.0 --ops-port 1 --ops-host ::1 --path /a/b --path /c --backend https://B:443 --backend http://[::1]:1
       --discovery static --refresh 0.5 --allow-loopback on --health-path /health --redis rediss://u:p%40@r:6380/1 --session-ttl 60 --session-max-age 3600 --hold-seconds 0 --answer-seconds 2.5 --on-session-lost not-found
-      --replay never --allowed-host MCP.example.com --allowed-origin HTTPS://App.example.com:443 --cors https://app.example.com --cors http://LOCALHOST:5173 --max-body 10
+      --replay never --allowed-host MCP.example.com --allowed-origin HTTPS://App.example.com:443 --cors https://app.example.com --cors http://LOCALHOST:5173 --max-body 10 --max-bodies 20
       --trust-proxy 2 --passthrough off --drain-seconds 0.5 --lame-duck-seconds 0.4 --comment-seconds off --keep-alive-seconds 75 --log-level debug --chaos-migrate on --max-sessions-per-backend 50 --max-sessions-in-memory 60 --cache-bytes 1048576 --max-streams-per-session 2 --max-sessions-per-owner 5 --max-sessions-per-client 6 --initialize-rate 10/min --guess-rate 5/s --zone eu-west-1a --bind-owner header:X-User --emf mcp/x`;
     expect(config(flags.split(/\s+/))).toEqual({
       port: 0,
@@ -98,6 +99,7 @@ describe('what is taken', () => {
       allowedOrigins: ['https://app.example.com'],
       cors: ['https://app.example.com', 'http://localhost:5173'],
       maxBody: 10,
+      maxBodies: 20,
       chaosMigrate: true,
       maxSessions: 50,
       maxSessionsPerOwner: 5,
@@ -142,6 +144,7 @@ describe('what is taken', () => {
     ['allowedOrigins', 'ALLOWED_ORIGINS', 'NULL', ['null']],
     ['cors', 'CORS_ORIGINS', 'https://a,http://b:1', ['https://a', 'http://b:1']],
     ['maxBody', 'MAX_BODY_BYTES', '1', 1],
+    ['maxBodies', 'MAX_BODIES_BYTES', '4194304', 4_194_304],
     ['drainSeconds', 'DRAIN_SECONDS', '1', 1],
     ['lameDuckSeconds', 'LAME_DUCK_SECONDS', '1', 1],
     ['trustProxy', 'TRUST_PROXY', '32', 32],
@@ -213,6 +216,7 @@ describe('a fault says what was expected and what was given', () => {
     ['allowed-origin', 'https://a/b', /expected an origin without path/],
     ['cors', '*', /^--cors: expected an origin without path, .*got "\*"$/],
     ['max-body', '1.5', /expected whole bytes/],
+    ['max-bodies', '4194303', /^--max-bodies: expected at least --max-body \(4194304\), got "4194303"$/],
     ['trust-proxy', '33', /^--trust-proxy: expected a whole number of proxies from 0 to 32, got "33"$/],
     ['trust-proxy', 'true', /got "true"$/],
     ['passthrough', 'yes', /^--passthrough: expected on or off, got "yes"$/],

@@ -124,6 +124,7 @@ export function newProxies(
       heard: () => true,
       answers: async () => true,
       opening: new Map(),
+      holding: new Map(),
       running: new Map(),
       zone: () => undefined,
       maxSessions: Infinity,
