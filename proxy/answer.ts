@@ -10,7 +10,7 @@ import { doubtOf } from './session-doubt.ts';
 import { eventOf } from './sse.ts';
 import { streamAnswer } from './stream-answer.ts';
 
-/** Longer bodies are shown as they come. */
+/** Longer bodies are shown as they come; on an open stream they cannot be shown. */
 const WHOLE_BYTES = 1024 * 1024;
 
 export function readAnswer(reading: Reading, status: number, raw: RawHeaders): Answer {
@@ -48,20 +48,28 @@ function bodyAnswer(reading: Reading, status: number, headers: RawHeaders, showi
   let chunks: Buffer[] = [];
   let bytes = 0;
   let passing = showing === 'at once' && sink.shown === 'nothing';
+  let tooLong: Error | undefined;
   if (passing) sink.head(status, headers);
 
   return {
     data(chunk) {
       if (passing) return sink.chunk(chunk);
+      if (tooLong !== undefined) return true;
       chunks.push(chunk);
       bytes += chunk.length;
-      if (bytes <= WHOLE_BYTES || sink.shown !== 'nothing') return true;
+      if (bytes <= WHOLE_BYTES) return true;
+      if (sink.shown !== 'nothing') {
+        chunks = [];
+        tooLong = new Error('the answer is too long to go on an open stream');
+        return true;
+      }
       passing = true;
       sink.head(status, headers);
       const held = Buffer.concat(chunks);
       chunks = [];
       return sink.chunk(held);
     },
+    over: () => tooLong && { kind: 'lost', cause: tooLong, unanswered: idsOf(exchange) },
     end() {
       if (!passing) return wholeBody(reading, status, headers, Buffer.concat(chunks));
       sink.end();

@@ -142,6 +142,7 @@ async function inSession(rooms: Rooms, story: Story, exchange: Exchange, session
   const kept = await memory.settled();
   await settled();
   if (kept.kind === 'too-long') {
+    rooms.telemetry.record({ type: 'limited', limit: 'answers' });
     const lost = { kind: 'lost', cause: kept.cause, unanswered: idsOf(exchange) } as const;
     return afterLoss(rooms, story, session, to, lost);
   }

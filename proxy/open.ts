@@ -3,13 +3,13 @@ import { certain, suspect, untouched } from './aftermath.ts';
 import type { Certain } from './aftermath.ts';
 import { isTimeout } from './blame.ts';
 import { HEADER } from './contract.ts';
-import type { Attempt, Backend, Exchange, Session } from './contract.ts';
+import type { Attempt, Backend, Exchange, Refusal, Session } from './contract.ts';
 import { headerValue } from './headers.ts';
 import { opened } from './journal.ts';
 import { idsOf } from './jsonrpc.ts';
 import type { Kept } from './keeper.ts';
 import { outlasting } from './outlasting.ts';
-import { ID_TAKEN, ID_UNUSABLE, NO_ANSWER, OUTCOME_UNKNOWN, REGISTRY_DOWN } from './refusal.ts';
+import { ID_TAKEN, ID_UNUSABLE, NO_ANSWER, OUTCOME_UNKNOWN, REGISTRY_DOWN, TOO_LONG } from './refusal.ts';
 import { RememberingSink } from './remember.ts';
 import { idsOfIssued, issuedId } from './session-id.ts';
 import { refused } from './story.ts';
@@ -40,7 +40,8 @@ export async function open(rooms: Rooms, story: Story, exchange: Exchange, to: B
   const kept = await memory.settled();
   if (kept.kind === 'too-long') {
     closeIssued(rooms, story, to, memory);
-    return failed(rooms, story, to, { kind: 'lost', cause: kept.cause, unanswered: idsOf(exchange) });
+    rooms.telemetry.record({ type: 'limited', limit: 'answers' });
+    return failed(rooms, story, to, { kind: 'lost', cause: kept.cause, unanswered: idsOf(exchange) }, TOO_LONG);
   }
   if (kept.kind !== 'stored') return notStored(rooms, story, to, kept);
   if (kept.opened === undefined) closeIssued(rooms, story, to, memory);
@@ -88,6 +89,7 @@ function failed(
   story: Story,
   to: Backend,
   attempt: Exclude<Certain, { kind: 'answered' }>,
+  tooLong?: Refusal,
 ): Turn | Promise<Turn> {
   if (attempt.kind === 'abandoned') return { outcome: 'abandoned', status: 499 };
   if (attempt.kind !== 'lost') {
@@ -97,7 +99,7 @@ function failed(
   blame(rooms, to, attempt.cause);
   story.losses += 1;
   story.tried.set(to.id, 'lost');
-  const refusal = isTimeout(attempt.cause) ? NO_ANSWER : OUTCOME_UNKNOWN;
+  const refusal = tooLong ?? (isTimeout(attempt.cause) ? NO_ANSWER : OUTCOME_UNKNOWN);
   const refuseIt = (): Turn => ({ ...refused(story, refusal, attempt.unanswered), outcome: 'lost' });
   if (story.sink.shown !== 'nothing' || story.losses >= MOST_LOST || rooms.replay === 'never') return refuseIt();
   rooms.telemetry.record({ type: 'replay', verdict: 'again' });

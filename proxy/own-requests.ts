@@ -35,8 +35,9 @@ type Ended = Exclude<Attempt, { kind: 'doubtful' | 'declined' }>;
 
 /** A backend that takes longer is as good as dead: the client's exchange waits meanwhile. Milliseconds. */
 export const ANSWER_MS = 10_000;
-/** A longer answer is broken off: those to our own requests are short. Bytes. */
+/** A longer answer is broken off: those to our own requests are short. Bytes; each part counts for some more. */
 const ANSWER_BYTES = 1024 * 1024;
+const PART_BYTES = 256;
 
 /** Of the exchange that caused it, and wrong for ours. Credentials, forwarding fields and `Host` stay. */
 const NOT_OURS = new Set<string>([
@@ -129,7 +130,7 @@ function keepingSink(
   const chunks: Buffer[] = [];
   const messages: JsonRpcMessage[] = [];
   function count(raw: Buffer): boolean {
-    bytes += raw.length;
+    bytes += PART_BYTES + raw.length;
     if (bytes > ANSWER_BYTES) tooMuch();
     return bytes <= ANSWER_BYTES;
   }

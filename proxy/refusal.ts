@@ -62,6 +62,12 @@ export const LOOP: Refusal = {
   message: 'Loop detected: the request has passed this proxy before',
   mark: 'loop',
 };
+export const TOO_LONG: Refusal = {
+  kind: 'refuse',
+  status: 502,
+  code: CODE.server,
+  message: "The server's answer to initialize is too long",
+};
 export const ID_TAKEN: Refusal = {
   kind: 'refuse',
   status: 502,

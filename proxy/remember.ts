@@ -18,9 +18,10 @@ export type Holding = KeeperRooms & {
   readonly tooLong: () => void;
 };
 
-/** Held back of one answer, in bytes. That to `initialize` is short; others may be as long as what is read of them. */
-const OPENING_BYTES = 1024 * 1024;
-const HELD_BYTES = 9 * 1024 * 1024;
+/** Held back of one answer, in bytes. */
+const HELD_BYTES = 1024 * 1024;
+/** What each part costs besides: thousands of the shortest events would take many times what they say. */
+const PART_BYTES = 256;
 
 export class RememberingSink implements Sink {
   readonly #sink: Sink;
@@ -35,12 +36,10 @@ export class RememberingSink implements Sink {
   #heard: RawHeaders = [];
   #bytes = 0;
   readonly #tooLong: () => void;
-  readonly #mostBytes: number;
 
   constructor(sink: Sink, exchange: Exchange, session: Session | undefined, home: Backend, rooms: Holding) {
     this.#sink = sink;
     this.#tooLong = rooms.tooLong;
-    this.#mostBytes = exchange.intent.kind === 'open' ? OPENING_BYTES : HELD_BYTES;
     this.#keeper = createKeeper(exchange, session, home, rooms);
   }
 
@@ -112,7 +111,7 @@ export class RememberingSink implements Sink {
       if (part === undefined) return;
       const wanted = this.#keeper.wants(this.#queue);
       if (wanted === 'more') {
-        if (this.#bytes <= this.#mostBytes) return;
+        if (this.#bytes <= HELD_BYTES) return;
         if (this.#keeper.lenient !== true) return this.#giveUp();
       } else if (wanted !== 'nothing') {
         this.#storing = this.#store(wanted);
@@ -145,6 +144,6 @@ export class RememberingSink implements Sink {
 }
 
 function bytesOf(part: Part): number {
-  if (part.kind === 'chunk') return part.bytes.length;
-  return part.kind === 'event' ? part.event.raw.length : 0;
+  if (part.kind === 'chunk') return PART_BYTES + part.bytes.length;
+  return PART_BYTES + (part.kind === 'event' ? part.event.raw.length : 0);
 }

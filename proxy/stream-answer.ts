@@ -10,6 +10,8 @@ import { eventSplitter, readEvent, withoutMark } from './sse.ts';
 const CURSOR = /^[\t\x20-\x7E\x80-\xFF]+$/;
 /** Events up to this are read; a larger one is passed on in pieces. */
 const EVENT_BYTES = 8 * 1024 * 1024;
+/** Of the answer to an `initialize`, which is held back, and short. */
+const OPENING_BYTES = 1024 * 1024;
 
 /** The last of a stream, which its client is told to cancel when the server is lost. */
 const MOST_QUESTIONS = 1_000;
@@ -20,7 +22,7 @@ export function streamAnswer(reading: Reading, status: number): Answer {
   const pending = new Set(idsOf(exchange));
   const take = takeAnswers(pending);
   const listening = exchange.method === 'GET';
-  const splitter = withoutMark(eventSplitter(EVENT_BYTES));
+  const splitter = withoutMark(eventSplitter(exchange.intent.kind === 'open' ? OPENING_BYTES : EVENT_BYTES));
   const questions: JsonRpcId[] = [];
   let resumable = false;
   const doubtful = newHeldEvents(reading, status);
