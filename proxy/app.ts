@@ -59,7 +59,7 @@ export function createDoorServer(ways: Ways, deadlines: Deadlines = DEADLINES): 
       });
     },
   );
-  const order = keepInOrder(server);
+  const order = keepInOrder(server, () => ways.telemetry.record({ type: 'limited', limit: 'pipelined' }));
   if (elsewhere !== undefined) {
     const upgrade = createUpgrade(ways, elsewhere);
     server.on('upgrade', (request, socket, head) => {

@@ -16,10 +16,30 @@ type Newest = {
   readonly previous: ServerResponse | undefined;
 };
 
-/** Node takes pipelined requests while those before them run, and writes what it says itself at once, whoever waits. */
-export function keepInOrder(server: Server): InOrder {
+/** Requests of a connection that wait for their answers; real clients send a few, if they send any before an answer. */
+const MOST_WAITING = 32;
+
+/**
+ * Node takes pipelined requests while those before them run, and writes what it says itself at once, whoever waits.
+ * `tooMany` is told of a connection that brings more than are taken: it ends with the answer to the last of them.
+ */
+export function keepInOrder(server: Server, tooMany: () => void): InOrder {
   const newest = new WeakMap<Duplex, Newest>();
+  const waiting = new WeakMap<Duplex, number>();
   const over = new WeakSet<Duplex>();
+
+  function count({ socket }: IncomingMessage, response: ServerResponse): void {
+    const now = (waiting.get(socket) ?? 0) + 1;
+    waiting.set(socket, now);
+    response.once('close', () => waiting.set(socket, (waiting.get(socket) ?? 1) - 1));
+    if (now < MOST_WAITING) return;
+    over.add(socket);
+    response.shouldKeepAlive = false;
+    // Whoever reads the body of a request before makes Node read on.
+    socket.on('resume', () => socket.pause()).pause();
+    tooMany();
+  }
+
   server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
     if (over.has(socket)) return;
     over.add(socket);
@@ -39,7 +59,9 @@ export function keepInOrder(server: Server): InOrder {
     begins(request, response) {
       const { socket } = request;
       if (over.has(socket)) return false;
-      if (response !== undefined) newest.set(socket, { request, response, previous: newest.get(socket)?.response });
+      if (response === undefined) return true;
+      newest.set(socket, { request, response, previous: newest.get(socket)?.response });
+      count(request, response);
       return true;
     },
     isLast: ({ socket }) => void over.add(socket),

@@ -2,6 +2,7 @@
 
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { type Edge, startEdge } from '../house/edge.ts';
+import { standstill } from '../house/nasty.ts';
 import { post, request } from '../house/raw.ts';
 import { call, result } from '../house/recording.ts';
 
@@ -111,4 +112,38 @@ describe('a client that expects a 100', () => {
     expect(text).not.toContain('100 Continue');
     client.leave();
   });
+});
+
+test('a connection brings 32 requests before an answer; the last of them ends it, and no more is read', async () => {
+  const before = edge.a.requests.length;
+  const client = await edge.dial();
+  client.pause();
+  client.send(post(call(1)).repeat(100));
+  let sent = 0;
+  const more = post(call(2, 'x'.repeat(100_000)));
+  const flood = (): void => {
+    sent += more.length;
+    client.sendAll(more).then(flood, () => {});
+  };
+  flood();
+  const all = [];
+  for (let at = 0; at < 32; at += 1) all.push(await edge.a.next());
+  expect(await standstill(() => sent)).toBeLessThan(50_000_000);
+  expect(edge.events).toContainEqual({ type: 'limited', limit: 'pipelined' });
+  client.resume();
+  for (const it of all) it.answer(200, result(1, 'done'));
+  const text = await client.last();
+  expect([text.split('done').length - 1, text.toLowerCase().split('connection: close').length - 1]).toEqual([32, 1]);
+  expect(edge.a.requests.length).toBe(before + 32);
+});
+
+test('a connection may bring any number of requests, one after the other', async () => {
+  const client = await edge.dial();
+  for (let at = 1; at <= 40; at += 1) {
+    client.send(post(call(at)));
+    (await edge.a.next()).answer(200, result(at, 'done'));
+    await client.saw('done', at);
+  }
+  expect(client.text.toLowerCase()).not.toContain('connection: close');
+  client.leave();
 });

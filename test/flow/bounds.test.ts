@@ -3,8 +3,9 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import type { EndpointLimit } from '../../proxy/events.ts';
 import { type Edge, INITIALIZE, greet, startEdge } from '../house/edge.ts';
-import { post, said } from '../house/raw.ts';
+import { post, request, said } from '../house/raw.ts';
 import { call, note, result } from '../house/recording.ts';
+import { until } from '../house/until.ts';
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -167,4 +168,19 @@ describe('subscriptions of a session', () => {
       { id: 8, error: { code: -32602 } },
     ]);
   });
+});
+
+test('connections to a backend are closed after clients that left', async () => {
+  await edge.open('left');
+  const clients = [];
+  for (let at = 0; at < 20; at += 1) {
+    const client = await edge.dial();
+    const listens = request('GET /mcp', ['accept: text/event-stream', 'mcp-session-id: left']);
+    client.send(at % 2 === 0 ? post(call(at), 'mcp-session-id: left') : listens);
+    const it = await edge.a.next();
+    if (at % 2 === 1) it.stream([['keep-alive', 'timeout=600']]).event(note('x'));
+    clients.push(client);
+  }
+  for (const client of clients) client.leave();
+  expect(await until('all are closed', () => edge.a.connections === 0)).toBe(true);
 });

@@ -114,7 +114,7 @@ export type Flood = {
 };
 
 /** Looks until the number is the same so many times in a row. */
-async function standstill(look: () => number, times = 25): Promise<number> {
+export async function standstill(look: () => number, times = 25): Promise<number> {
   let last = look();
   let same = 0;
   return until('nothing moves any more', () => {
