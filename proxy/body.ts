@@ -47,12 +47,13 @@ export function readBody(request: IncomingMessage, { limit, count, ms }: BodyRul
   });
 }
 
-/** Parts that are kept loose. Each is an object of its own, so that a body in chunks of a byte would take hundreds for it. */
+/** Small parts that are kept loose. Each is an object of its own: a body in chunks of a byte would take hundreds for it. */
 const MOST_LOOSE = 64;
+const SMALL_BYTES = 1024;
 
 function newParts() {
-  let joined: Buffer[] = [];
-  let loose: Buffer[] = [];
+  let parts: Buffer[] = [];
+  let loose = 0;
   let bytes = 0;
   return {
     get bytes() {
@@ -60,13 +61,15 @@ function newParts() {
     },
     push(part: Buffer): void {
       bytes += part.length;
-      if (loose.push(part) < MOST_LOOSE) return;
-      joined.push(Buffer.concat(loose));
-      loose = [];
+      parts.push(part);
+      loose = part.length < SMALL_BYTES ? loose + 1 : 0;
+      if (loose < MOST_LOOSE) return;
+      parts.push(Buffer.concat(parts.splice(-MOST_LOOSE)));
+      loose = 0;
     },
-    whole: () => Buffer.concat([...joined, ...loose]),
+    whole: () => Buffer.concat(parts),
     clear(): void {
-      [joined, loose] = [[], []];
+      parts = [];
     },
   };
 }

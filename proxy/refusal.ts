@@ -1,6 +1,7 @@
 /** Answers of our own: fixed sentences, in whatever state the client's answer is. */
 import { CODE, HEADER } from './contract.ts';
 import type { JsonRpcId, RawHeaders, Refusal, Sink } from './contract.ts';
+import { WHOLE_TEXT } from './json-bounds.ts';
 import { findMessages } from './json-text.ts';
 import { errorMessage } from './jsonrpc.ts';
 import { eventOf } from './sse.ts';
@@ -130,7 +131,7 @@ export function refuse(
 /** How the client wrote the ids that are numbers: a parsed one may be another number, as of 9007199254740993. */
 function numberTexts(ids: readonly JsonRpcId[], asked: Buffer | undefined): ReadonlyMap<JsonRpcId | null, string> {
   const texts = new Map<JsonRpcId | null, string>();
-  if (asked === undefined || !ids.some((id) => typeof id === 'number')) return texts;
+  if (asked === undefined || !ids.some((id) => typeof id === 'number' && mayDiffer(id, asked))) return texts;
   const text = asked.toString('latin1');
   for (const { names } of findMessages(text)) {
     for (const { from, to, place } of names) {
@@ -138,4 +139,9 @@ function numberTexts(ids: readonly JsonRpcId[], asked: Buffer | undefined): Read
     }
   }
   return texts;
+}
+
+/** Of a long text only those that would be wrong are looked for: to go through megabytes takes milliseconds. */
+function mayDiffer(id: number, asked: Buffer): boolean {
+  return asked.length <= WHOLE_TEXT || !Number.isSafeInteger(id);
 }

@@ -6,6 +6,7 @@
  * changed where they stand in the text, and nothing else is: a number keeps the text that its home wrote.
  */
 import type { JsonRpcId, JsonRpcMessage, SseEvent } from './contract.ts';
+import { skim } from './json-bounds.ts';
 import { isRequest, isResponse, parseMessages } from './jsonrpc.ts';
 import { afterCharacters, edited, findMessages, stringAt, withoutMembers } from './json-text.ts';
 import type { Edit, Name, Place } from './json-text.ts';
@@ -49,7 +50,7 @@ export function toHome(sent: Sent, epoch: number): Renamed<Sent> {
   }
   if (edits.length === 0 && dead.size === 0) return { kind: 'as-is' };
   const renamed = edited(body, edits);
-  return { kind: 'renamed', to: part({ body: renamed, messages: read(renamed) }, (_, index) => !dead.has(index)) };
+  return { kind: 'renamed', to: part({ body: renamed, messages: readSent(renamed) }, (_, index) => !dead.has(index)) };
 }
 
 /** The messages that are to be kept, in the text that they came in: a batch stays one. */
@@ -101,8 +102,14 @@ function questionEdits(fields: readonly Field[], messages: readonly JsonRpcMessa
   });
 }
 
-function read(text: Buffer | string): readonly JsonRpcMessage[] {
-  const parsed = parseMessages(text.toString('utf8'));
+/** As far as it was read at the endpoint. */
+function readSent(body: Buffer): readonly JsonRpcMessage[] {
+  const skimmed = skim(body);
+  return skimmed.kind === 'text' ? read(skimmed.text) : [];
+}
+
+function read(text: string): readonly JsonRpcMessage[] {
+  const parsed = parseMessages(text);
   return parsed.kind === 'messages' ? parsed.messages : [];
 }
 
