@@ -118,7 +118,7 @@ export class Entries {
   /** The registry has forgotten what had ended, with all else: what is known is the best that there is. */
   trust(): void {
     const at = this.#options.now();
-    for (const entry of this.#entries.values()) if (at < entry.aliveUntil) entry.confirmedAt = at;
+    for (const [, entry] of this.#entries) if (at < entry.aliveUntil) entry.confirmedAt = at;
   }
 
   /**

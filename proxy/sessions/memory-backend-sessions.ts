@@ -54,7 +54,7 @@ export function memoryBackendSessions(options: MemoryBackendSessionsOptions): Me
       const at = now();
       const counts = new Map(backends.map((backend) => [backend, 0]));
       const found: BackendSession[] = [];
-      for (const { one, at: dueAt } of owed.values()) {
+      for (const [, { one, at: dueAt }] of owed) {
         const count = counts.get(one.backend);
         if (count === undefined || count >= most || dueAt > at) continue;
         counts.set(one.backend, count + 1);
