@@ -251,7 +251,7 @@ describe('several endpoints', () => {
     for (const { handler } of servers) origins.push(`http://127.0.0.1:${(await listen(handler)).port}`);
     const redis = how === 'flags' ? undefined : await startRedis();
     if (redis !== undefined) undo.push(() => redis.close());
-    const flags = [...paths, ...(redis === undefined ? [] : ['--redis', redis.url])];
+    const flags = [...paths, '--guess-rate', 'off', ...(redis === undefined ? [] : ['--redis', redis.url])];
     const { origin } = new URL((await proxyOf(origins, flags)).url);
     const other = redis === undefined ? origin : new URL((await proxyOf(origins, flags)).url).origin;
     const opened = await Promise.all(
