@@ -40,7 +40,7 @@ function isWithin({ bits, length }: Address, net: Address | undefined, prefix: n
 const EMBEDDING = new Set([0xffffn, 0x64_ff9b_0000_0000_0000_0000n]);
 
 /** Undefined for what is no address. An IPv4 address in an IPv6 one is read as what it is. */
-export function readAddress(host: string): Address | undefined {
+function readAddress(host: string): Address | undefined {
   if (!host.includes(':')) return readIPv4(host);
   // A zone says only by which interface.
   const [text = ''] = host.split('%', 1);
@@ -65,10 +65,14 @@ function readIPv4(host: string): Address | undefined {
   return { bits: octets.reduce((sum, octet) => (sum << 8n) | BigInt(octet), 0n), length: 32 };
 }
 
-/** What one client may have all of, as a name for it: an IPv4 address, or the /64 of an IPv6 one. */
-export function siteOf(address: string): string {
-  const { bits, length } = readAddress(address) ?? {};
-  if (bits === undefined) return address;
+/**
+ * What a client counts as where clients are told apart by their addresses: an IPv4 address, or the /64 of an IPv6 one, as
+ * whoever has one of these has all of it. Undefined for what is no address.
+ */
+export function networkOf(address: string): string | undefined {
+  const read = readAddress(address);
+  if (read === undefined) return undefined;
+  const { bits, length } = read;
   return length === 128 ? `${(bits >> 64n).toString(16)}/64` : bits.toString(16);
 }
 

@@ -1,10 +1,9 @@
 /** How often a client may show a wrong token on the ops port: a bucket of ten for each address, one more each six seconds. */
 
-import { siteOf } from '../addresses.ts';
-import { BoundedMap } from '../bounded.ts';
+import { networkOf } from '../addresses.ts';
+import { TokenBuckets } from '../token-bucket.ts';
 
-const AT_ONCE = 10;
-const EVERY_MS = 6000;
+const RATE = { burst: 10, everyMs: 6000 };
 /** Addresses that are remembered: some 100 bytes each. */
 const MOST_ADDRESSES = 10_000;
 
@@ -20,16 +19,10 @@ export type Guesses = {
  * address with somebody who guesses.
  */
 export function newGuesses(now: () => number): Guesses {
-  /** When the bucket of an address will be full again. */
-  const fullAt = new BoundedMap<number>(MOST_ADDRESSES);
+  const buckets = new TokenBuckets(RATE, MOST_ADDRESSES, now);
+  const clientAt = (address: string): string => networkOf(address) ?? address;
   return {
-    wait(address) {
-      const left = (fullAt.get(siteOf(address)) ?? 0) - now() - (AT_ONCE - 1) * EVERY_MS;
-      return Math.max(0, Math.ceil(left / 1000));
-    },
-    wrong(address) {
-      const site = siteOf(address);
-      fullAt.set(site, Math.max(fullAt.get(site) ?? 0, now()) + EVERY_MS);
-    },
+    wait: (address) => Math.ceil(buckets.waitMs(clientAt(address)) / 1000),
+    wrong: (address) => buckets.take(clientAt(address)),
   };
 }
