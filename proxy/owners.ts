@@ -3,6 +3,7 @@ import { hash, randomUUID } from 'node:crypto';
 import type { Exchange, Session, Sink } from './contract.ts';
 import { SESSION_NOT_FOUND } from './decide.ts';
 import { heldBack } from './held-back.ts';
+import type { HeldBack } from './held-back.ts';
 import { storeChange } from './keeper.ts';
 import { lookUp } from './lookup.ts';
 import { afterAnswer, isSomebody, standingOf } from './owner.ts';
@@ -59,36 +60,10 @@ type OwnerRooms = Pick<Rooms, 'sessions' | 'token'>;
  * The same sink, but a challenge is shown once all proxies can know of it: the client answers it with credentials, at
  * whichever of them. `settled` resolves when nothing is held back any more.
  */
-export function challenging(
-  rooms: OwnerRooms,
-  session: Session,
-  exchange: Exchange,
-  sink: Sink,
-): { readonly sink: Sink; readonly settled: () => Promise<void> } {
+export function challenging(rooms: OwnerRooms, session: Session, exchange: Exchange, sink: Sink): HeldBack {
   if (afterAnswer(session, exchange, 401) === session) return { sink, settled: () => Promise.resolve() };
-  let settled = Promise.resolve();
-  let to = sink;
-  return {
-    settled: () => settled,
-    sink: {
-      heard: (headers) => to.heard?.(headers),
-      head(status, headers, own) {
-        if (status === 401 && own !== true) {
-          const noted = storeChange(session, (now) => afterAnswer(now, exchange, 401), false, rooms);
-          settled = noted.then(doNothing, doNothing);
-          to = heldBack(sink, settled);
-        }
-        to.head(status, headers, own);
-      },
-      event: (event) => to.event(event),
-      chunk: (bytes) => to.chunk(bytes),
-      drained: () => to.drained(),
-      end: () => to.end(),
-      cut: () => to.cut(),
-      answered: () => to.answered?.(),
-      get shown() {
-        return to.shown;
-      },
-    },
-  };
+  return heldBack(sink, (status) => {
+    if (status !== 401) return undefined;
+    return storeChange(session, (now) => afterAnswer(now, exchange, 401), false, rooms).then(doNothing, doNothing);
+  });
 }
